@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Checkpoint: everything a vTPM is, at a command boundary.
+//
+// A reply leaves only after a checkpoint that holds its effect is kept: in the store if the
+// permanent state changed, else in the journal (Documentation/design/checkpoint.rst). Stopping,
+// restarting a crashed worker, parking, snapshot, clone and migration all take a checkpoint and
+// start from one; there is no second way to carry a vTPM from one process to another.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "base/bytes.h"
+#include "base/result.h"
+
+namespace vtpm {
+
+using BootId = std::array<std::byte, 16>;   // /proc/sys/kernel/random/boot_id: one boot of the host
+using PowerId = std::array<std::byte, 16>;  // one power cycle of a kernel node (uapi/linux/vtpm.h)
+
+// Limits, checked wherever a checkpoint comes from another process or a file. libtpms 0.9.2 has
+// 128 KiB of NV memory; a volatile state has been seen up to 11 KiB.
+inline constexpr std::size_t kMaxPermanentState = std::size_t{136} * 1024;
+inline constexpr std::size_t kMaxVolatileState = std::size_t{56} * 1024;
+inline constexpr std::size_t kMaxReply = 4096;
+
+struct Checkpoint {
+  BootId boot_id{};                     // the volatile part counts only in the same boot
+  std::uint64_t incarnation = 0;        // of the worker that made it; grows with every attach
+  std::uint64_t permanent_version = 0;  // of the permanent state that volatile_state builds on
+  std::uint64_t sequence = 0;           // of the last command whose effect is inside; 0 = none
+  SecretBytes permanent;                // libtpms permanent blob; empty = as the store has it
+  SecretBytes volatile_state;           // libtpms volatile blob; empty = powered off
+  SecretBytes reply;                    // to the command `sequence`; sent again if asked again
+};
+
+// The one encoding, in journal slots, in messages and inside sealed records. decode() refuses
+// anything that encode() cannot have made.
+SecretBytes encode(const Checkpoint& checkpoint);
+Result<Checkpoint> decode_checkpoint(ByteView bytes);
+
+}  // namespace vtpm

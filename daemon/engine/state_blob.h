@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// libtpms state blobs, taken apart field by field, and patched in place.
+//
+// Offsets shift with the lengths of authorizations and policies, so nothing is hard-coded: each
+// parser walks the whole structure and refuses what it does not know. Blobs come from the store, a
+// journal or another process and are untrusted.
+// Source: libtpms 0.9.2, src/tpm2/NVMarshal.c (PERSISTENT_ALL, VOLATILE_STATE); layouts are
+// described in Documentation/design/state-blobs.rst.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/bytes.h"
+#include "base/result.h"
+
+namespace vtpm::engine {
+
+struct Field {  // the payload of a TPM2B inside a blob; its UINT16 length is at offset - 2
+  std::size_t offset = 0;
+  std::size_t size = 0;
+};
+
+struct PermanentLayout {
+  Field owner_policy, endorsement_policy, lockout_policy;
+  Field owner_auth, endorsement_auth, lockout_auth;
+  Field endorsement_seed, storage_seed, platform_seed;
+  Field platform_proof, storage_proof, endorsement_proof;
+  std::size_t total_reset_count = 0;  // u64
+  std::size_t reset_count = 0;        // u32
+  std::size_t orderly_state = 0;      // u16
+  std::size_t time_epoch = 0;
+  std::size_t seed_compat = 0;  // 3 bytes: endorsement, storage, platform
+  std::size_t clock = 0;        // u64
+  Field drbg_seed;
+};
+
+struct VolatileLayout {
+  std::size_t platform_enabled = 0;
+  std::size_t storage_enabled = 0, endorsement_enabled = 0, platform_nv_enabled = 0;
+  std::size_t clock = 0;
+  Field drbg_seed, platform_policy, platform_auth, null_proof, null_seed, commit_nonce;
+  std::size_t seed_copies = 0;  // three TPM2B in a row: endorsement, storage, platform seed
+};
+
+Result<PermanentLayout> parse_permanent(ByteView blob);
+Result<VolatileLayout> parse_volatile(ByteView blob);
+
+// The SHA-1 over everything before the last 20 bytes of a volatile blob.
+Result<void> rehash_volatile(MutableByteView blob);
+bool volatile_hash_ok(ByteView blob);
+
+// Replaces the drbg seed (and commitNonce, if asked) of a volatile blob by random bytes.
+Result<void> renew_randomness(MutableByteView volatile_blob, bool commit_nonce_too);
+
+// The permanent blob of a device without identity: `manufactured` with 64-byte zero seeds and
+// proofs and a zero drbg seed; public, the same everywhere.
+Result<SecretBytes> make_blank(ByteView manufactured);
+// True if all seeds and proofs are zero.
+Result<bool> is_blank(ByteView permanent_blob);
+
+}  // namespace vtpm::engine

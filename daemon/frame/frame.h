@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// A TPM 2.0 command frame, taken apart without interpreting its parameters.
+//
+// Pure functions over untrusted bytes; nothing here keeps a reference beyond the views it returns.
+// Source: TPM 2.0 Library, Part 1, section 18 "Command/Response Structure"; Part 2, 6.9 (tags).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "base/bytes.h"
+
+namespace vtpm::frame {
+
+inline constexpr std::size_t kHeaderSize = 10;  // tag, size, command code
+inline constexpr std::size_t kMaxFrame = 4096;  // what libtpms and the kernel carry
+inline constexpr std::uint16_t kTagNoSessions = 0x8001;
+inline constexpr std::uint16_t kTagSessions = 0x8002;
+
+// Response codes used by name (Part 2, 6.6).
+inline constexpr std::uint32_t kRcSuccess = 0x000;
+inline constexpr std::uint32_t kRcBadTag = 0x01e;
+inline constexpr std::uint32_t kRcInitialize = 0x100;
+inline constexpr std::uint32_t kRcFailure = 0x101;
+inline constexpr std::uint32_t kRcCommandSize = 0x142;
+inline constexpr std::uint32_t kRcCommandCode = 0x143;
+inline constexpr std::uint32_t kRcAuthSize = 0x144;
+inline constexpr std::uint32_t kRcReadOnly = 0x156;  // library specification V184
+
+// Permanent handles and session handles used by name (Part 2, 7.4).
+inline constexpr std::uint32_t kRhOwner = 0x40000001;
+inline constexpr std::uint32_t kRhNull = 0x40000007;
+inline constexpr std::uint32_t kRsPassword = 0x40000009;
+inline constexpr std::uint32_t kRhLockout = 0x4000000a;
+inline constexpr std::uint32_t kRhEndorsement = 0x4000000b;
+inline constexpr std::uint32_t kRhPlatform = 0x4000000c;
+
+struct Session {
+  std::uint32_t handle = 0;
+  ByteView nonce;
+  std::uint8_t attributes = 0;  // TPMA_SESSION: 0x20 decrypt, 0x40 encrypt, 0x80 audit
+  ByteView hmac;                // a password, if handle is kRsPassword: a secret
+};
+
+// What is wrong with a frame, before its command is looked at; none = well formed.
+enum class Malformed : std::uint8_t { none, too_short, size_mismatch, bad_tag, handles, sessions };
+
+struct Command {
+  std::uint16_t tag = 0;
+  std::uint32_t code = 0;  // TPM_CC
+  std::array<std::uint32_t, 3> handle_array{};
+  std::size_t handle_count = 0;
+  std::array<Session, 3> session_array{};
+  std::size_t session_count = 0;
+  ByteView parameters;  // after handles and authorization area
+  [[nodiscard]] std::span<const std::uint32_t> handles() const {
+    return {handle_array.data(), handle_count};
+  }
+  [[nodiscard]] std::span<const Session> sessions() const {
+    return {session_array.data(), session_count};
+  }
+};
+
+struct Parsed {
+  Malformed malformed = Malformed::none;
+  bool known = false;  // the code is in the command table; handles, sessions, parameters are set
+  Command command;
+};
+
+// Takes a frame apart. Needs the command table (commands.h) to know how many handles there are.
+Parsed parse(ByteView frame);
+
+// A reply that is a header alone: tag kTagNoSessions, size 10, `rc`.
+std::array<std::byte, kHeaderSize> reply_header(std::uint32_t rc);
+
+// The response code of a reply; kRcFailure if it is shorter than a header.
+std::uint32_t response_code(ByteView reply);
+
+}  // namespace vtpm::frame

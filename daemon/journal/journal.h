@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// Journal: the volatile checkpoint of one incarnation of a worker, in a file on ramfs.
+//
+// A header page, written once by the manager, and two slots, written in turn by the worker. A slot
+// counts once its commit word, written last, holds the slot's sequence; a writer that is killed at
+// any instruction leaves the other slot whole. No checksum guards against torn writes: a process's
+// stores become visible in program order to whoever reads after its death, and ramfs does not
+// outlive the host's power. Everything read is checked all the same: the worker is untrusted.
+//
+// One file per incarnation: a stopped worker that wakes writes into a file nobody reads any more.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/bytes.h"
+#include "base/checkpoint.h"
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "base/uuid.h"
+
+namespace vtpm::journal {
+
+struct Header {
+  Uuid device;
+  BootId boot_id{};
+  PowerId power_id{};  // of the kernel node; zero for a socket
+  std::uint64_t incarnation = 0;
+};
+
+// The manager's side: a folder of journals, which must be on ramfs (never swapped, gone with the
+// host's power) unless `allow_any_filesystem`, which is for tests.
+class Folder {
+ public:
+  static Result<Folder> open(const std::string& path, bool allow_any_filesystem);
+  // Makes `path` a ramfs mount (mode 0700) if it is not one; needs CAP_SYS_ADMIN.
+  static Result<void> mount_ramfs(const std::string& path);
+
+  // A new file for this incarnation, sized for both slots; `first` (may be null) is put into it.
+  // It replaces the device's older journal once it is complete, and not before.
+  Result<UniqueFd> create(const Header& header, const Checkpoint* first);
+  struct Found {
+    Header header;
+    std::optional<Checkpoint> newest;
+  };
+  // What the device's last journal holds; nullopt if there is none. Only when its writer is dead.
+  Result<std::optional<Found>> read(const Uuid& device) const;
+  Result<void> remove(const Uuid& device);
+  Result<std::vector<Uuid>> list() const;
+
+ private:
+  explicit Folder(UniqueFd dir) : dir_(std::move(dir)) {}
+  UniqueFd dir_;
+};
+
+// The worker's side: maps the file and keeps no descriptor.
+class Journal {
+ public:
+  static Result<Journal> map(UniqueFd file);
+  Journal(Journal&& other) noexcept;
+  Journal& operator=(Journal&& other) noexcept;
+  ~Journal();
+  // No system call. TOO_LARGE if a part is over its limit; nothing is changed then.
+  Result<void> commit(const Checkpoint& checkpoint);
+
+ private:
+  Journal() = default;
+  std::byte* base_ = nullptr;
+  std::uint64_t next_slot_ = 0;
+};
+
+}  // namespace vtpm::journal

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+// Messages between the manager (vtpmd) and a worker, and between the manager and the fork server.
+//
+// One message is one datagram of a SOCK_SEQPACKET unix socket, big-endian, with its file
+// descriptors beside it. Both sides treat the other as hostile: decode() checks every length.
+// The order of a worker's life:
+//
+//   manager                     worker
+//   Start (journal, channel) ->
+//                            <- Ready | Failed
+//                            <- Commit              permanent state changed: must be durable
+//   Committed | Refused      ->                     before the reply may leave
+//                            <- Denied              a refused frame, for the log; rate-limited
+//   Stop                     ->                     then VTPM_IOC_WAKE, or the socket wakes it
+//                            <- Stopped             last checkpoint is in journal (and store)
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/checkpoint.h"
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "base/uuid.h"
+
+namespace vtpm::privsep {
+
+enum class NodeKind : std::uint8_t { kernel = 1, socket = 2 };
+enum class DeviceMode : std::uint8_t { read_only = 1, read_write = 2 };
+enum class DeviceKind : std::uint8_t { container = 1, vm = 2, open = 3 };
+
+// manager -> worker, first message. Descriptors: journal, then the engine fd (kernel) or the data
+// and control listeners (socket).
+struct Start {
+  Uuid device;
+  std::string name;  // for the worker's log lines only
+  NodeKind node = NodeKind::kernel;
+  DeviceMode mode = DeviceMode::read_only;
+  DeviceKind kind = DeviceKind::container;
+  bool linux_hmac = false;
+  bool startup = false;   // run TPM2_Startup(CLEAR) at power-on, as firmware would
+  bool fresh = false;     // no permanent state yet: manufacture one (read-write)
+  Checkpoint checkpoint;  // what to resume from; its incarnation is the worker's own
+};
+struct Stop {
+  enum class How : std::uint8_t {
+    park = 1,       // keep the volatile state: the journal's last checkpoint is complete
+    power_off = 2,  // TPM2_Shutdown(CLEAR), commit the permanent state, drop the volatile one
+  };
+  How how = How::park;
+};
+struct Committed {
+  std::uint64_t sequence = 0;
+  std::uint64_t permanent_version = 0;
+};
+struct Refused {  // the store will not take it: the worker must not reply, and ends
+  std::string reason;
+};
+
+// worker -> manager
+struct Ready {
+  bool startup_done = false;
+};
+struct Failed {
+  std::string reason;
+};
+struct Commit {
+  Checkpoint checkpoint;  // permanent and volatile part both present
+};
+struct Denied {
+  std::uint32_t command_code = 0;  // 0: the header was malformed
+  std::uint8_t reason = 0;         // policy::Reason
+  std::uint8_t locality = 0;
+  std::uint32_t rc = 0;
+  std::uint64_t sequence = 0;
+  std::uint32_t suppressed = 0;  // refusals since the last message that were not reported
+};
+struct Stopped {
+  std::uint64_t sequence = 0;
+  bool asked_by_host = false;  // the socket's control channel said SHUTDOWN
+};
+
+using Message =
+    std::variant<Start, Stop, Committed, Refused, Ready, Failed, Commit, Denied, Stopped>;
+
+// manager -> fork server: fork a worker; descriptor: the worker's end of its socket pair.
+struct ForkRequest {
+  std::uint64_t id = 0;
+};
+// fork server -> manager; descriptor: a pidfd.
+struct Forked {
+  std::uint64_t id = 0;
+  std::int32_t pid = 0;  // 0: fork failed, `error` is its errno
+  std::int32_t error = 0;
+};
+struct Died {
+  std::int32_t pid = 0;
+  std::int32_t wait_status = 0;  // as waitpid() gives it
+};
+using ForkMessage = std::variant<ForkRequest, Forked, Died>;
+
+// A crash is a death by the worker's own fault, not a SIGKILL or SIGTERM from outside.
+bool is_crash(int wait_status);
+
+inline constexpr std::size_t kMaxMessage = std::size_t{200} * 1024;
+inline constexpr std::size_t kMaxDescriptors = 4;
+
+SecretBytes encode(const Message& message);
+Result<Message> decode(ByteView bytes);
+SecretBytes encode(const ForkMessage& message);
+Result<ForkMessage> decode_fork(ByteView bytes);
+
+// One datagram with its descriptors.
+struct Received {
+  SecretBytes bytes;  // empty: the peer has closed its end
+  std::vector<UniqueFd> descriptors;
+};
+Result<void> send_datagram(int socket, ByteView bytes, std::span<const int> descriptors = {});
+// Waits unless `nonblocking`; nothing there: ErrorCode::busy.
+Result<Received> receive_datagram(int socket, bool nonblocking);
+
+}  // namespace vtpm::privsep

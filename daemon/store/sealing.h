@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sealing: AES-256-GCM under a key per device, which a host key wraps.
+//
+// Associated data binds a blob to its device, epoch, generation and kind, so that a blob moved to
+// another record, or put back from an earlier time beside a newer version, does not open.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/bytes.h"
+#include "base/result.h"
+#include "base/uuid.h"
+
+namespace vtpm::store {
+
+enum class BlobKind : std::uint8_t { checkpoint = 1 };
+
+struct SealContext {
+  Uuid device;
+  std::uint64_t epoch = 0;
+  std::uint64_t generation = 0;
+  BlobKind kind = BlobKind::checkpoint;
+};
+
+class HostKey {
+ public:
+  // 32 bytes; made at random (mode 0600) if `create` and the file does not exist. Refuses a file
+  // that others may read, and says how to mend it.
+  static Result<HostKey> from_file(const std::string& path, bool create);
+
+  [[nodiscard]] Result<Bytes> wrap(const Uuid& device, ByteView device_key) const;
+  [[nodiscard]] Result<SecretBytes> unwrap(const Uuid& device, ByteView wrapped) const;
+
+ private:
+  explicit HostKey(SecretBytes key) : key_(std::move(key)) {}
+  SecretBytes key_;
+};
+
+Result<SecretBytes> make_device_key();
+Result<Bytes> seal(ByteView device_key, const SealContext& context, ByteView plain);
+Result<SecretBytes> unseal(ByteView device_key, const SealContext& context, ByteView sealed);
+
+}  // namespace vtpm::store

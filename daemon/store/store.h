@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// Store: device records that survive everything but the loss of the disk.
+//
+// Small on purpose: what a distributed store can also give. Every write is a compare-and-swap on
+// (owner, epoch, generation), so a stale writer changes nothing. Blobs are opaque and sealed by the
+// caller (sealing.h). Threads: one caller at a time; the manager's loop is that caller.
+// Each call is atomic and durable before it returns OK.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/result.h"
+#include "base/uuid.h"
+
+namespace vtpm::store {
+
+// What a person chose; changes rarely. Two read-only devices differ in uuid and name alone.
+struct Settings {
+  std::string name;         // unique; 1-63 of [A-Za-z0-9._-], first one alphanumeric
+  std::string owner;        // free text: the container or VM it is for
+  std::uint8_t kind = 1;    // privsep::DeviceKind
+  std::uint8_t mode = 1;    // privsep::DeviceMode
+  std::uint8_t node = 1;    // privsep::NodeKind
+  std::string socket_path;  // node = socket: path of S; empty = the manager's default folder
+  bool linux_hmac = false;
+  std::uint32_t command_timeout_ms = 0;  // 0 = the module's default
+  std::uint32_t detach_timeout_ms = 0;
+  bool operator==(const Settings&) const = default;
+};
+
+// Which incarnation of a device a write belongs to.
+struct Version {
+  std::string owner;             // id of the manager that holds the device; empty = nobody
+  std::uint64_t epoch = 0;       // + 1 with every acquire
+  std::uint64_t generation = 0;  // + 1 with every commit
+  bool operator==(const Version&) const = default;
+};
+
+// A sealed blob and what it was sealed under: acquire() changes the epoch without resealing.
+struct SealedBlob {
+  Bytes bytes;  // empty = none
+  std::uint64_t epoch = 0;
+  std::uint64_t generation = 0;
+  bool operator==(const SealedBlob&) const = default;
+};
+
+struct Record {
+  Uuid uuid;
+  Settings settings;
+  Version version;
+  Bytes wrapped_key;  // the device's key, wrapped by the host key; empty until first needed
+  SealedBlob state;   // sealed Checkpoint; empty = read-only, or no identity yet
+  // Desired power: start again when the manager starts.
+  bool powered = false;
+  // Why the device is `failed`; empty = it is not.
+  std::string failure;
+};
+
+class Store {
+ public:
+  virtual ~Store() = default;
+
+  // EXISTS if the uuid is present or was ever removed (tombstone), or the name is taken.
+  virtual Result<void> create(const Record& record) = 0;
+  virtual Result<Record> get(const Uuid& uuid) = 0;
+  virtual Result<std::optional<Uuid>> find(const std::string& name) = 0;
+  // In the order of names; `after` empty = from the start.
+  virtual Result<std::vector<Record>> list(const std::string& after, std::size_t limit) = 0;
+
+  // Takes the device for `new_owner`: epoch + 1, if its version is still `expected`; CONFLICT else.
+  virtual Result<Version> acquire(const Uuid& uuid, const Version& expected,
+                                  const std::string& new_owner) = 0;
+  // Replaces state (and wrapped_key, if not empty): generation + 1, if version is `expected`.
+  // `state` must have been sealed under expected.epoch and expected.generation + 1.
+  virtual Result<Version> commit(const Uuid& uuid, const Version& expected, const SealedBlob& state,
+                                 ByteView wrapped_key) = 0;
+  // Several commits in one durable transaction; each has its own result.
+  struct CommitRequest {
+    Uuid uuid;
+    Version expected;
+    SealedBlob state;
+    Bytes wrapped_key;
+  };
+  virtual std::vector<Result<Version>> commit_all(const std::vector<CommitRequest>& requests) = 0;
+
+  virtual Result<void> set_powered(const Uuid& uuid, const Version& expected, bool powered) = 0;
+  virtual Result<void> set_failure(const Uuid& uuid, const Version& expected,
+                                   const std::string& reason) = 0;
+  virtual Result<Version> release(const Uuid& uuid, const Version& expected) = 0;
+  // Leaves a tombstone: the uuid is never used again.
+  virtual Result<void> remove(const Uuid& uuid, const Version& expected) = 0;
+
+  // Every page checked; what `vtpmctl doctor` runs.
+  virtual Result<void> check() = 0;
+};
+
+// SQLite: WAL, synchronous=FULL, one file (mode 0600) in a folder of mode 0700.
+Result<std::unique_ptr<Store>> open_sqlite(const std::string& path);
+
+bool valid_name(const std::string& name);
+
+}  // namespace vtpm::store
