@@ -118,7 +118,9 @@ struct Received {
   SecretBytes bytes;  // empty: the peer has closed its end
   std::vector<UniqueFd> descriptors;
 };
-Result<void> send_datagram(int socket, ByteView bytes, std::span<const int> descriptors = {});
+// Waits for room, or fails with ErrorCode::busy if `nonblocking` and there is none.
+Result<void> send_datagram(int socket, ByteView bytes, std::span<const int> descriptors = {},
+                           bool nonblocking = false);
 // Waits unless `nonblocking`; nothing there: ErrorCode::busy.
 Result<Received> receive_datagram(int socket, bool nonblocking);
 

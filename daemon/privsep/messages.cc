@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "privsep/messages.h"
+
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+
+namespace vtpm::privsep {
+namespace {
+
+enum class Type : std::uint16_t {
+  start = 1,
+  stop = 2,
+  committed = 3,
+  refused = 4,
+  ready = 5,
+  failed = 6,
+  commit = 7,
+  denied = 8,
+  stopped = 9,
+  fork_request = 20,
+  forked = 21,
+  died = 22,
+};
+
+constexpr std::size_t kMaxText = 512;
+
+template <class... F>
+struct Overloaded : F... {
+  using F::operator()...;
+};
+
+ByteView clipped(const std::string& text) {
+  return as_bytes(std::string_view(text).substr(0, kMaxText));
+}
+std::string text(ByteView bytes) {
+  return std::string(as_text(bytes.first(std::min(bytes.size(), kMaxText))));
+}
+
+// An enum of a message: its value must be one that the sender could have meant.
+template <class E>
+E checked_enum(Reader& in, E last) {
+  const std::uint8_t value = in.u8();
+  if (value == 0 || value > static_cast<std::uint8_t>(last)) in.fail();
+  return static_cast<E>(value);
+}
+bool checked_bool(Reader& in) {
+  const std::uint8_t value = in.u8();
+  if (value > 1) in.fail();
+  return value == 1;
+}
+
+}  // namespace
+
+SecretBytes encode(const Message& message) {
+  SecretBytes out;
+  SecretWriter w(out);
+  const auto head = [&w](Type type) { w.u16(static_cast<std::uint16_t>(type)); };
+  const auto u8 = [](auto value) { return static_cast<std::uint8_t>(value); };
+  std::visit(Overloaded{
+                 [&](const Start& m) {
+                   head(Type::start);
+                   w.bytes(m.device.bytes).sized16(clipped(m.name));
+                   w.u8(u8(m.node)).u8(u8(m.mode)).u8(u8(m.kind));
+                   w.u8(u8(m.linux_hmac)).u8(u8(m.startup)).u8(u8(m.fresh));
+                   w.sized32(vtpm::encode(m.checkpoint));
+                 },
+                 [&](const Stop& m) {
+                   head(Type::stop);
+                   w.u8(u8(m.how));
+                 },
+                 [&](const Committed& m) {
+                   head(Type::committed);
+                   w.u64(m.sequence).u64(m.permanent_version);
+                 },
+                 [&](const Refused& m) {
+                   head(Type::refused);
+                   w.sized16(clipped(m.reason));
+                 },
+                 [&](const Ready& m) {
+                   head(Type::ready);
+                   w.u8(u8(m.startup_done));
+                 },
+                 [&](const Failed& m) {
+                   head(Type::failed);
+                   w.sized16(clipped(m.reason));
+                 },
+                 [&](const Commit& m) {
+                   head(Type::commit);
+                   w.sized32(vtpm::encode(m.checkpoint));
+                 },
+                 [&](const Denied& m) {
+                   head(Type::denied);
+                   w.u32(m.command_code)
+                       .u8(m.reason)
+                       .u8(m.locality)
+                       .u32(m.rc)
+                       .u64(m.sequence)
+                       .u32(m.suppressed);
+                 },
+                 [&](const Stopped& m) {
+                   head(Type::stopped);
+                   w.u64(m.sequence).u8(u8(m.asked_by_host));
+                 },
+             },
+             message);
+  return out;
+}
+
+Result<Message> decode(ByteView bytes) {
+  Reader in(bytes);
+  const auto type = static_cast<Type>(in.u16());
+  Message message;
+  switch (type) {
+    case Type::start: {
+      Start m;
+      m.device.bytes = in.array<16>();
+      m.name = text(in.sized16());
+      m.node = checked_enum(in, NodeKind::socket);
+      m.mode = checked_enum(in, DeviceMode::read_write);
+      m.kind = checked_enum(in, DeviceKind::open);
+      m.linux_hmac = checked_bool(in);
+      m.startup = checked_bool(in);
+      m.fresh = checked_bool(in);
+      VTPM_TRY(m.checkpoint, decode_checkpoint(in.sized32()));
+      message = std::move(m);
+      break;
+    }
+    case Type::stop: message = Stop{checked_enum(in, Stop::How::power_off)}; break;
+    case Type::committed: {
+      Committed m;
+      m.sequence = in.u64();
+      m.permanent_version = in.u64();
+      message = m;
+      break;
+    }
+    case Type::refused: message = Refused{text(in.sized16())}; break;
+    case Type::ready: message = Ready{checked_bool(in)}; break;
+    case Type::failed: message = Failed{text(in.sized16())}; break;
+    case Type::commit: {
+      Commit m;
+      VTPM_TRY(m.checkpoint, decode_checkpoint(in.sized32()));
+      message = std::move(m);
+      break;
+    }
+    case Type::denied: {
+      Denied m;
+      m.command_code = in.u32();
+      m.reason = in.u8();
+      m.locality = in.u8();
+      m.rc = in.u32();
+      m.sequence = in.u64();
+      m.suppressed = in.u32();
+      message = m;
+      break;
+    }
+    case Type::stopped: {
+      Stopped m;
+      m.sequence = in.u64();
+      m.asked_by_host = checked_bool(in);
+      message = m;
+      break;
+    }
+    default: in.fail(); break;
+  }
+  if (!in.done()) return fail(ErrorCode::corrupt, "message between processes: malformed");
+  return message;
+}
+
+SecretBytes encode(const ForkMessage& message) {
+  SecretBytes out;
+  SecretWriter w(out);
+  const auto head = [&w](Type type) { w.u16(static_cast<std::uint16_t>(type)); };
+  std::visit(
+      Overloaded{
+          [&](const ForkRequest& m) {
+            head(Type::fork_request);
+            w.u64(m.id);
+          },
+          [&](const Forked& m) {
+            head(Type::forked);
+            w.u64(m.id)
+                .u32(static_cast<std::uint32_t>(m.pid))
+                .u32(static_cast<std::uint32_t>(m.error));
+          },
+          [&](const Died& m) {
+            head(Type::died);
+            w.u32(static_cast<std::uint32_t>(m.pid)).u32(static_cast<std::uint32_t>(m.wait_status));
+          },
+      },
+      message);
+  return out;
+}
+
+Result<ForkMessage> decode_fork(ByteView bytes) {
+  Reader in(bytes);
+  const auto type = static_cast<Type>(in.u16());
+  ForkMessage message;
+  switch (type) {
+    case Type::fork_request: message = ForkRequest{in.u64()}; break;
+    case Type::forked: {
+      Forked m;
+      m.id = in.u64();
+      m.pid = static_cast<std::int32_t>(in.u32());
+      m.error = static_cast<std::int32_t>(in.u32());
+      message = m;
+      break;
+    }
+    case Type::died: {
+      Died m;
+      m.pid = static_cast<std::int32_t>(in.u32());
+      m.wait_status = static_cast<std::int32_t>(in.u32());
+      message = m;
+      break;
+    }
+    default: in.fail(); break;
+  }
+  if (!in.done()) return fail(ErrorCode::corrupt, "message of the fork server: malformed");
+  return message;
+}
+
+bool is_crash(int wait_status) {
+  if (!WIFSIGNALED(wait_status)) return false;
+  switch (WTERMSIG(wait_status)) {
+    case SIGSEGV:
+    case SIGBUS:
+    case SIGILL:
+    case SIGFPE:
+    case SIGABRT:
+    case SIGSYS: return true;
+    default: return false;
+  }
+}
+
+Result<void> send_datagram(int socket, ByteView bytes, std::span<const int> descriptors,
+                           bool nonblocking) {
+  if (bytes.size() > kMaxMessage || descriptors.size() > kMaxDescriptors)
+    return fail(ErrorCode::too_large, "message between processes is over its limit");
+  iovec part{const_cast<std::byte*>(bytes.data()), bytes.size()};
+  msghdr header{};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * kMaxDescriptors)> control{};
+  if (!descriptors.empty()) {
+    header.msg_control = control.data();
+    header.msg_controllen = CMSG_SPACE(descriptors.size_bytes());
+    cmsghdr* c = CMSG_FIRSTHDR(&header);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(descriptors.size_bytes());
+    std::memcpy(CMSG_DATA(c), descriptors.data(), descriptors.size_bytes());
+  }
+  for (;;) {
+    if (::sendmsg(socket, &header, MSG_NOSIGNAL | (nonblocking ? MSG_DONTWAIT : 0)) >= 0) return {};
+    if (errno == EAGAIN) return fail(ErrorCode::busy, "the peer has not read its messages yet");
+    if (errno != EINTR) return fail_errno("cannot send a message between processes", errno);
+  }
+}
+
+Result<Received> receive_datagram(int socket, bool nonblocking) {
+  // One buffer a thread, wiped by its allocator and after each use: a message may hold state.
+  thread_local SecretBytes buffer(kMaxMessage);
+  iovec part{buffer.data(), buffer.size()};
+  msghdr header{};
+  header.msg_iov = &part;
+  header.msg_iovlen = 1;
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * kMaxDescriptors)> control{};
+  header.msg_control = control.data();
+  header.msg_controllen = control.size();
+  ssize_t got = 0;
+  do {
+    got = ::recvmsg(socket, &header, MSG_CMSG_CLOEXEC | (nonblocking ? MSG_DONTWAIT : 0));
+  } while (got < 0 && errno == EINTR);
+  if (got < 0) {
+    if (errno == EAGAIN) return fail(ErrorCode::busy, "no message is waiting");
+    if (errno == ECONNRESET) return Received{};
+    return fail_errno("cannot receive a message between processes", errno);
+  }
+  Received received;
+  for (cmsghdr* c = CMSG_FIRSTHDR(&header); c != nullptr; c = CMSG_NXTHDR(&header, c)) {
+    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
+    const std::size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (std::size_t i = 0; i < count; i++) {
+      int fd = -1;
+      std::memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof fd);
+      received.descriptors.emplace_back(fd);
+    }
+  }
+  const auto size = static_cast<std::size_t>(got);
+  received.bytes = to_secret(ByteView(buffer).first(size));
+  wipe(MutableByteView(buffer).first(size));
+  if ((header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0)
+    return fail(ErrorCode::too_large, "message between processes is over its limit");
+  return received;
+}
+
+}  // namespace vtpm::privsep

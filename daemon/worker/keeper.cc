@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/keeper.h"
+
+#include <utility>
+
+namespace vtpm::worker {
+
+Keeper::Keeper(int manager, journal::Journal journal, engine::Engine& engine, policy::Mode mode,
+               Checkpoint last)
+    : manager_(manager),
+      journal_(std::move(journal)),
+      engine_(engine),
+      mode_(mode),
+      last_(std::move(last)) {
+  if (mode_ == policy::Mode::read_write) last_.permanent.clear();  // the store has it
+}
+
+std::optional<ByteView> Keeper::reply_of(std::uint64_t sequence) const {
+  if (sequence != last_.sequence || last_.reply.empty()) return std::nullopt;
+  return last_.reply;
+}
+
+Result<void> Keeper::keep(std::uint64_t sequence, ByteView reply, policy::Effect effect) {
+  const bool permanent_changed = engine_.take_permanent_changed();
+  if (!permanent_changed && effect == policy::Effect::none) return {};
+  last_.sequence = sequence;
+  last_.reply.assign(reply.begin(), reply.end());
+  VTPM_TRY(last_.volatile_state, engine_.volatile_state());
+  if (permanent_changed || mode_ == policy::Mode::read_only) {
+    VTPM_TRY(last_.permanent, engine_.permanent());
+  }
+  return permanent_changed && mode_ == policy::Mode::read_write ? to_store() : to_journal();
+}
+
+Result<void> Keeper::keep_now() {
+  const SecretBytes reply = last_.reply;
+  return keep(last_.sequence, reply, policy::Effect::volatile_state);
+}
+
+Result<void> Keeper::keep_powered_off() {
+  (void)engine_.take_permanent_changed();
+  last_.reply.clear();
+  last_.volatile_state.clear();
+  VTPM_TRY(last_.permanent, engine_.permanent());
+  return mode_ == policy::Mode::read_write ? to_store() : to_journal();
+}
+
+Result<void> Keeper::to_journal() { return journal_.commit(last_); }
+
+Result<void> Keeper::to_store() {
+  Checkpoint next = last_;
+  next.permanent_version = last_.permanent_version + 1;
+  VTPM_CHECK(privsep::send_datagram(manager_, encode(privsep::Message{privsep::Commit{next}})));
+  for (;;) {
+    VTPM_TRY(const privsep::Received received, privsep::receive_datagram(manager_, false));
+    if (received.bytes.empty())
+      return fail(ErrorCode::unavailable, "the manager is gone while a commit is open");
+    VTPM_TRY(privsep::Message message, privsep::decode(received.bytes));
+    if (const auto* refused = std::get_if<privsep::Refused>(&message))
+      return fail(ErrorCode::unavailable, "the store refuses the commit: " + refused->reason);
+    if (const auto* committed = std::get_if<privsep::Committed>(&message)) {
+      if (committed->sequence != next.sequence ||
+          committed->permanent_version != next.permanent_version)
+        return fail(ErrorCode::internal, "the manager answered another commit");
+      last_.permanent_version = next.permanent_version;
+      last_.permanent.clear();  // the store has it; the journal needs no copy
+      return {};
+    }
+    postponed_.push_back(std::move(message));
+  }
+}
+
+std::optional<privsep::Message> Keeper::take_postponed() {
+  if (postponed_.empty()) return std::nullopt;
+  privsep::Message message = std::move(postponed_.front());
+  postponed_.pop_front();
+  return message;
+}
+
+}  // namespace vtpm::worker

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// Keeper: sees to it that a command's effect is kept before its reply leaves.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+
+#include "base/checkpoint.h"
+#include "engine/engine.h"
+#include "journal/journal.h"
+#include "policy/policy.h"
+#include "privsep/messages.h"
+
+namespace vtpm::worker {
+
+// Holds the last checkpoint's identity and decides where the next one goes:
+//   the permanent state changed  -> the store, through the manager, durably (read-write devices);
+//   anything else changed        -> the journal.
+// A read-only device has no state in the store: both parts go to the journal.
+class Keeper {
+ public:
+  Keeper(int manager, journal::Journal journal, engine::Engine& engine, policy::Mode mode,
+         Checkpoint last);
+
+  // The reply of this sequence number, if the checkpoint already holds its effect.
+  [[nodiscard]] std::optional<ByteView> reply_of(std::uint64_t sequence) const;
+  [[nodiscard]] std::uint64_t last_sequence() const { return last_.sequence; }
+
+  // Keeps what the command `sequence` did. An error means: the reply must not leave.
+  Result<void> keep(std::uint64_t sequence, ByteView reply, policy::Effect effect);
+  // Keeps the state as it is now, outside any command (power-on, reset).
+  Result<void> keep_now();
+  // The final checkpoint of an orderly power-off: permanent state alone.
+  Result<void> keep_powered_off();
+
+  // Messages that arrived while a commit was waited for; handled before the next frame.
+  std::optional<privsep::Message> take_postponed();
+
+ private:
+  Result<void> to_store();
+  Result<void> to_journal();
+
+  int manager_;  // not owned
+  journal::Journal journal_;
+  engine::Engine& engine_;
+  policy::Mode mode_;
+  Checkpoint last_;
+  std::deque<privsep::Message> postponed_;
+};
+
+}  // namespace vtpm::worker

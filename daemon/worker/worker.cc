@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/worker.h"
+
+#include <sysexits.h>
+
+#include <memory>
+#include <utility>
+
+#include "base/log.h"
+#include "channel/channel.h"
+#include "engine/engine.h"
+#include "frame/frame.h"
+#include "journal/journal.h"
+#include "policy/policy.h"
+#include "privsep/fork_server.h"
+#include "privsep/messages.h"
+#include "worker/keeper.h"
+#include "worker/platform.h"
+#include "worker/refusals.h"
+
+namespace vtpm::worker {
+namespace {
+
+constexpr std::uint32_t kStartup = 0x144;  // TPM_CC_Startup
+
+class Worker {
+ public:
+  Worker(UniqueFd manager, privsep::Start start, std::unique_ptr<engine::Engine> engine,
+         std::unique_ptr<channel::Channel> channel, journal::Journal journal, policy::Mode mode)
+      : manager_(std::move(manager)),
+        start_(std::move(start)),
+        engine_(std::move(engine)),
+        channel_(std::move(channel)),
+        gate_(policy::Options{.mode = mode, .linux_hmac = start_.linux_hmac}),
+        keeper_(manager_.get(), std::move(journal), *engine_, mode, std::move(start_.checkpoint)),
+        refusals_(manager_.get()) {}
+
+  // Power-on, then frame after frame until somebody says stop.
+  Result<void> serve();
+
+ private:
+  Result<void> power_on();
+  Result<ByteView> answer(const channel::Frame& frame);
+  Result<void> control(const channel::Control& request);
+  Result<void> read_manager();
+  Result<void> handle(const privsep::Message& message);
+  Result<void> stop(privsep::Stop::How how, bool asked_by_host);
+  Result<void> send(const privsep::Message& message) {
+    return privsep::send_datagram(manager_.get(), encode(message));
+  }
+
+  UniqueFd manager_;
+  privsep::Start start_;
+  std::unique_ptr<engine::Engine> engine_;
+  std::unique_ptr<channel::Channel> channel_;
+  policy::Gate gate_;
+  Keeper keeper_;
+  Refusals refusals_;
+  std::array<std::byte, frame::kHeaderSize> refusal_{};
+  bool halted_ = false;  // the host's control channel said STOP: no command until INIT
+  bool done_ = false;
+};
+
+// A started TPM whose state is in the store or journal before the first client sees it.
+Result<void> Worker::power_on() {
+  if (start_.startup) {
+    VTPM_CHECK(engine_->startup_clear());
+    if (start_.kind == privsep::DeviceKind::container)
+      VTPM_CHECK(close_platform_hierarchy(*engine_));
+  }
+  VTPM_CHECK(keeper_.keep_now());
+  return send(privsep::Ready{start_.startup});
+}
+
+Result<void> Worker::serve() {
+  VTPM_CHECK(power_on());
+  channel::Reply reply;
+  const channel::Reply* pending = nullptr;
+  while (!done_) {
+    VTPM_TRY(channel::Event event, channel_->exchange(pending));
+    pending = nullptr;
+    if (const auto* frame = std::get_if<channel::Frame>(&event)) {
+      VTPM_TRY(reply.bytes, answer(*frame));
+      reply.sequence = frame->sequence;
+      pending = &reply;
+    } else if (const auto* request = std::get_if<channel::Control>(&event)) {
+      VTPM_CHECK(control(*request));
+    } else if (std::holds_alternative<channel::Wake>(event)) {
+      VTPM_CHECK(read_manager());
+    } else {
+      return {};  // fenced by a newer engine, or the device is gone
+    }
+    while (auto message = keeper_.take_postponed()) VTPM_CHECK(handle(*message));
+    // A Stop that came while a commit was open: the reply it delayed still leaves.
+    if (done_ && pending != nullptr) (void)channel_->exchange(pending);
+  }
+  return {};
+}
+
+// The life of a command: already done? allowed? executed, kept, answered.
+Result<ByteView> Worker::answer(const channel::Frame& frame) {
+  if (const auto kept = keeper_.reply_of(frame.sequence)) return *kept;
+
+  const policy::Decision decision = gate_.decide(frame.bytes, frame.locality);
+  if (!decision.allow) {
+    refusals_.report(decision, frame);
+    refusal_ = decision.reply;
+    return ByteView(refusal_);
+  }
+  if (halted_) {
+    refusal_ = frame::reply_header(frame::kRcFailure);
+    return ByteView(refusal_);
+  }
+
+  VTPM_TRY(const ByteView reply, engine_->process(frame.bytes, frame.locality));
+  const std::uint32_t rc = frame::response_code(reply);
+  gate_.observe(frame.bytes, reply);
+  // The engine owns the reply's memory and lends it until its next call: patching it in place is
+  // what the kept copy and the client must both see.
+  gate_.patch_reply(frame.bytes,
+                    MutableByteView(const_cast<std::byte*>(reply.data()), reply.size()));
+
+  if (rc == frame::kRcSuccess && decision.code == kStartup &&
+      start_.kind == privsep::DeviceKind::container) {
+    const SecretBytes startup_reply = to_secret(reply);
+    VTPM_CHECK(close_platform_hierarchy(*engine_));
+    VTPM_CHECK(keeper_.keep(frame.sequence, startup_reply, policy::Effect::volatile_state));
+    return *keeper_.reply_of(frame.sequence);
+  }
+  VTPM_CHECK(keeper_.keep(frame.sequence, reply, policy::effect_of(frame.bytes, rc)));
+  return reply;
+}
+
+// What only the host may ask, over the socket's control channel.
+Result<void> Worker::control(const channel::Control& request) {
+  using Kind = channel::Control::Kind;
+  switch (request.kind) {
+    case Kind::init:
+      if (!request.keep_volatile) {
+        VTPM_CHECK(engine_->power_cycle());
+        VTPM_CHECK(keeper_.keep_now());
+      }
+      halted_ = false;
+      return channel_->complete_control(true, false);
+    case Kind::stop: halted_ = true; return channel_->complete_control(true, false);
+    case Kind::shutdown:
+      VTPM_CHECK(channel_->complete_control(true, false));
+      return stop(privsep::Stop::How::power_off, true);
+    case Kind::established: {
+      VTPM_TRY(const bool value, engine_->established());
+      return channel_->complete_control(true, value);
+    }
+    case Kind::reset_established: {
+      const auto reset = engine_->reset_established(request.locality);
+      return channel_->complete_control(reset.has_value(), false);
+    }
+  }
+  return {};
+}
+
+Result<void> Worker::read_manager() {
+  for (;;) {
+    auto received = privsep::receive_datagram(manager_.get(), true);
+    if (!received) {
+      if (received.error().code == ErrorCode::busy) return {};
+      return tl::unexpected<Error>(std::move(received).error());
+    }
+    if (received->bytes.empty()) {
+      done_ = true;  // the manager is gone; the journal holds all of it
+      return {};
+    }
+    VTPM_TRY(const privsep::Message message, privsep::decode(received->bytes));
+    VTPM_CHECK(handle(message));
+    if (done_) return {};
+  }
+}
+
+Result<void> Worker::handle(const privsep::Message& message) {
+  if (const auto* order = std::get_if<privsep::Stop>(&message)) return stop(order->how, false);
+  return fail(ErrorCode::internal, "the manager sent a message that a worker does not take");
+}
+
+Result<void> Worker::stop(privsep::Stop::How how, bool asked_by_host) {
+  done_ = true;
+  if (how == privsep::Stop::How::power_off) {
+    // A TPM that was never started refuses Shutdown, and has nothing that it would save.
+    (void)engine_->shutdown_clear();
+    VTPM_CHECK(keeper_.keep_powered_off());
+  }
+  // Parking needs nothing: the last checkpoint is complete before each reply.
+  return send(privsep::Stopped{keeper_.last_sequence(), asked_by_host});
+}
+
+Result<std::unique_ptr<engine::Engine>> start_engine(const privsep::Start& start) {
+  engine::StartOptions options;
+  if (!start.checkpoint.permanent.empty()) {
+    options.origin = engine::Origin::restore;
+    options.permanent = start.checkpoint.permanent;
+    options.volatile_state = start.checkpoint.volatile_state;
+  } else {
+    options.origin = start.fresh ? engine::Origin::fresh : engine::Origin::blank;
+  }
+  // Failing closed: a read-write device is never given the public blank state.
+  if (start.mode == privsep::DeviceMode::read_write && options.origin == engine::Origin::blank)
+    return fail(ErrorCode::corrupt, "a read-write device has no permanent state");
+  if (start.mode == privsep::DeviceMode::read_only && options.origin == engine::Origin::fresh)
+    return fail(ErrorCode::internal, "a read-only device must not make an identity");
+  return engine::Engine::start(options);
+}
+
+std::unique_ptr<channel::Channel> open_channel(const privsep::Start& start,
+                                               std::vector<UniqueFd>& descriptors, int manager) {
+  if (start.node == privsep::NodeKind::kernel)
+    return channel::make_kernel_channel(std::move(descriptors[1]));
+  return channel::make_socket_channel(std::move(descriptors[1]), std::move(descriptors[2]), manager,
+                                      start.checkpoint.sequence);
+}
+
+Result<std::unique_ptr<Worker>> prepare(UniqueFd& manager) {
+  VTPM_CHECK(privsep::harden_worker());
+  VTPM_TRY(privsep::Received first, privsep::receive_datagram(manager.get(), false));
+  VTPM_TRY(privsep::Message message, privsep::decode(first.bytes));
+  auto* start = std::get_if<privsep::Start>(&message);
+  if (start == nullptr) return fail(ErrorCode::internal, "the manager's first message is no Start");
+  const std::size_t wanted = start->node == privsep::NodeKind::kernel ? 2 : 3;
+  if (first.descriptors.size() != wanted)
+    return fail(ErrorCode::internal, "Start has not the descriptors that its node needs");
+
+  VTPM_TRY(journal::Journal journal, journal::Journal::map(std::move(first.descriptors[0])));
+  VTPM_TRY(auto engine, start_engine(*start));
+  auto channel = open_channel(*start, first.descriptors, manager.get());
+  const policy::Mode mode = start->mode == privsep::DeviceMode::read_only
+                                ? policy::Mode::read_only
+                                : policy::Mode::read_write;
+  return std::make_unique<Worker>(std::move(manager), std::move(*start), std::move(engine),
+                                  std::move(channel), std::move(journal), mode);
+}
+
+}  // namespace
+
+int run(UniqueFd manager) {
+  // The manager hears the reason of a failure; the exit status alone says little.
+  const int manager_number = manager.get();
+  const auto report = [manager_number](const Error& error) {
+    log::error("worker ends", {{"why", error.message}});
+    (void)privsep::send_datagram(
+        manager_number, encode(privsep::Message{privsep::Failed{error.message}}), {}, true);
+  };
+  auto worker = prepare(manager);
+  if (!worker) {
+    report(worker.error());
+    return EX_SOFTWARE;
+  }
+  if (auto served = (*worker)->serve(); !served) {
+    report(served.error());
+    return EX_SOFTWARE;
+  }
+  return EX_OK;
+}
+
+}  // namespace vtpm::worker
