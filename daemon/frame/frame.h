@@ -18,10 +18,14 @@ inline constexpr std::size_t kHeaderSize = 10;  // tag, size, command code
 inline constexpr std::size_t kMaxFrame = 4096;  // what libtpms and the kernel carry
 inline constexpr std::uint16_t kTagNoSessions = 0x8001;
 inline constexpr std::uint16_t kTagSessions = 0x8002;
+inline constexpr std::size_t kMaxDigest = 64;  // limit of a session's nonce and hmac: SHA-512
 
 // Response codes used by name (Part 2, 6.6).
 inline constexpr std::uint32_t kRcSuccess = 0x000;
 inline constexpr std::uint32_t kRcBadTag = 0x01e;
+inline constexpr std::uint32_t kRcValue = 0x084;
+inline constexpr std::uint32_t kRcSize = 0x095;
+inline constexpr std::uint32_t kRcInsufficient = 0x09a;
 inline constexpr std::uint32_t kRcInitialize = 0x100;
 inline constexpr std::uint32_t kRcFailure = 0x101;
 inline constexpr std::uint32_t kRcCommandSize = 0x142;
@@ -65,9 +69,13 @@ struct Command {
 
 struct Parsed {
   Malformed malformed = Malformed::none;
-  bool known = false;  // the code is in the command table; handles, sessions, parameters are set
-  Command command;
+  std::uint32_t rc = 0;  // what libtpms 0.9.2 answers to a malformed frame (measured); else 0
+  bool known = false;    // the code is in the command table; tag and code are set
+  Command command;       // handles, sessions, parameters: only if known and well formed
 };
+
+// True if the frame starts with a tag of a TPM 1.2 command (Part 2, 6.9: never used by 2.0).
+bool has_tpm12_tag(ByteView frame);
 
 // Takes a frame apart. Needs the command table (commands.h) to know how many handles there are.
 Parsed parse(ByteView frame);
