@@ -65,7 +65,14 @@ class Channel {
 // `engine_fd`: from VTPM_IOC_CREATE or ATTACH. Wakes by VTPM_IOC_WAKE.
 std::unique_ptr<Channel> make_kernel_channel(UniqueFd engine_fd);
 
-// `data_listener` and `control_listener`: listening unix stream sockets S and S.ctrl.
+// `data_listener` and `control_listener`: listening unix stream sockets S and S.ctrl, served as
+// swtpm's UnixIO does. S: frames, one client at a time. A length field below 10 or above 4096 is
+// answered TPM_RC_COMMAND_SIZE and ends that connection, since the next frame cannot be found
+// behind it; frames between CMD_STOP and CMD_INIT are answered TPM_RC_FAILURE; neither reaches the
+// worker nor has a sequence number. A reply to a client that has gone is dropped. While a frame is
+// owed its reply, exchange(nullptr) waits for the other events alone. S.ctrl: one client at a time
+// (see swtpm_protocol.h); CMD_INIT is a power cycle, always (keep_volatile stays false); the
+// locality it sets holds for every client of S until it is set again.
 // Wakes when `manager_fd` (not owned) is readable or hung up. `first_sequence`: of the last
 // command done before; frames are numbered from the next one.
 std::unique_ptr<Channel> make_socket_channel(UniqueFd data_listener, UniqueFd control_listener,
