@@ -19,6 +19,12 @@
 
 namespace vtpm::store {
 
+// Limits; over them a call fails with TOO_LARGE. A checkpoint encodes to less than 200 KiB.
+inline constexpr std::size_t kMaxStateBlob = std::size_t{256} * 1024;
+inline constexpr std::size_t kMaxWrappedKey = 256;
+inline constexpr std::size_t kMaxText = 1024;       // owner, failure, id of a manager; no NUL
+inline constexpr std::size_t kMaxSocketPath = 107;  // sun_path of unix(7), without its NUL
+
 // What a person chose; changes rarely. Two read-only devices differ in uuid and name alone.
 struct Settings {
   std::string name;         // unique; 1-63 of [A-Za-z0-9._-], first one alphanumeric
@@ -99,7 +105,9 @@ class Store {
   virtual Result<void> check() = 0;
 };
 
-// SQLite: WAL, synchronous=FULL, one file (mode 0600) in a folder of mode 0700.
+// SQLite: WAL, synchronous=FULL, one file (mode 0600) in a folder of mode 0700, which is made if it
+// is not there. Errors: BUSY if another process has this store open (`path`.lock says who),
+// UNSUPPORTED if a newer vtpmd wrote it, CORRUPT, PERMISSION if others may read it.
 Result<std::unique_ptr<Store>> open_sqlite(const std::string& path);
 
 bool valid_name(const std::string& name);
