@@ -24,8 +24,8 @@ enum class Origin : std::uint8_t {
 
 struct StartOptions {
   Origin origin = Origin::blank;
-  ByteView permanent;       // restore: required
-  ByteView volatile_state;  // restore: empty = the power was off
+  ByteView permanent{};       // restore: required
+  ByteView volatile_state{};  // restore: empty = the power was off
   // The resumed state is the single continuation of the last run (crash recovery, wake): only the
   // drbg seed is made new, so that an unlogged GetRandom never repeats. Otherwise (clone, rollback,
   // import) commitNonce is made new as well.

@@ -40,7 +40,9 @@ struct VolatileLayout {
   std::size_t storage_enabled = 0, endorsement_enabled = 0, platform_nv_enabled = 0;
   std::size_t clock = 0;
   Field drbg_seed, platform_policy, platform_auth, null_proof, null_seed, commit_nonce;
-  std::size_t seed_copies = 0;  // three TPM2B in a row: endorsement, storage, platform seed
+  std::size_t started = 0;  // u8: TPM2_Startup was done
+  // Of the first length word; three TPM2B in a row: endorsement, storage, platform seed.
+  std::size_t seed_copies = 0;
 };
 
 Result<PermanentLayout> parse_permanent(ByteView blob);

@@ -2,10 +2,10 @@
 // Journal: the volatile checkpoint of one incarnation of a worker, in a file on ramfs.
 //
 // A header page, written once by the manager, and two slots, written in turn by the worker. A slot
-// counts once its commit word, written last, holds the slot's sequence; a writer that is killed at
-// any instruction leaves the other slot whole. No checksum guards against torn writes: a process's
-// stores become visible in program order to whoever reads after its death, and ramfs does not
-// outlive the host's power. Everything read is checked all the same: the worker is untrusted.
+// counts once its commit word, written last, holds the number of the commit; a writer that is
+// killed at any instruction leaves the other slot whole. No checksum guards against torn writes: a
+// process's stores become visible in program order to whoever reads after its death, and ramfs does
+// not outlive the host's power. Everything read is checked all the same: the worker is untrusted.
 //
 // One file per incarnation: a stopped worker that wakes writes into a file nobody reads any more.
 #pragma once
@@ -13,6 +13,8 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/bytes.h"
 #include "base/checkpoint.h"
@@ -38,13 +40,16 @@ class Folder {
   static Result<void> mount_ramfs(const std::string& path);
 
   // A new file for this incarnation, sized for both slots; `first` (may be null) is put into it.
-  // It replaces the device's older journal once it is complete, and not before.
+  // It replaces the device's older journal once it is complete, and not before. `first` must carry
+  // the header's boot id and no later incarnation.
   Result<UniqueFd> create(const Header& header, const Checkpoint* first);
   struct Found {
     Header header;
     std::optional<Checkpoint> newest;
   };
   // What the device's last journal holds; nullopt if there is none. Only when its writer is dead.
+  // The worker can write all of the file, so the caller compares the header with what it expects;
+  // a newest checkpoint that is unsound is `corrupt`, never replaced by the older one.
   Result<std::optional<Found>> read(const Uuid& device) const;
   Result<void> remove(const Uuid& device);
   Result<std::vector<Uuid>> list() const;
@@ -61,13 +66,15 @@ class Journal {
   Journal(Journal&& other) noexcept;
   Journal& operator=(Journal&& other) noexcept;
   ~Journal();
-  // No system call. TOO_LARGE if a part is over its limit; nothing is changed then.
+  // No file operation. too_large if a part is over its limit, invalid_argument if the checkpoint is
+  // of another boot or of a later incarnation than the journal; nothing is changed then.
   Result<void> commit(const Checkpoint& checkpoint);
 
  private:
   Journal() = default;
   std::byte* base_ = nullptr;
-  std::uint64_t next_slot_ = 0;
+  std::uint64_t commits_ = 0;  // the number of the last one
+  Header header_;
 };
 
 }  // namespace vtpm::journal

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/engine.h"
+
+#include <libtpms/tpm_error.h>
+#include <libtpms/tpm_library.h>
+
+#include <algorithm>
+#include <string>
+
+#include "base/checkpoint.h"
+#include "engine/blank_template.h"
+#include "engine/libtpms_host.h"
+#include "engine/state_blob.h"
+#include "engine/warm_up.h"
+
+namespace vtpm::engine {
+namespace {
+
+constexpr std::size_t kHeaderSize = 10;  // tag, size, code
+constexpr std::uint32_t kSuccess = 0;
+constexpr std::uint32_t kRcInitialize = 0x100;  // TPM_RC_INITIALIZE: in the wrong power state
+constexpr std::uint32_t kRcRetry = 0x922;       // TPM_RC_RETRY
+
+std::uint32_t response_code(ByteView reply) {
+  return reply.size() < kHeaderSize ? kRcInitialize : load_be32(reply.data() + 6);
+}
+
+constexpr std::array<std::uint8_t, 12> kStartupClear{0x80, 0x01, 0, 0,    0, 0x0c,
+                                                     0,    0,    1, 0x44, 0, 0};
+constexpr std::array<std::uint8_t, 12> kShutdownClear{0x80, 0x01, 0, 0,    0, 0x0c,
+                                                      0,    0,    1, 0x45, 0, 0};
+
+bool all_zero(ByteView bytes) {
+  return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
+}
+
+class LibtpmsEngine final : public Engine {
+ public:
+  explicit LibtpmsEngine(std::unique_ptr<LibtpmsHost> tpm) : tpm_(std::move(tpm)) {}
+
+  Result<ByteView> process(ByteView command, std::uint8_t locality) override {
+    VTPM_TRY(ByteView reply, tpm_->process(command, locality));
+    // The first command of a boot that is protected against dictionary attacks makes libtpms note
+    // in NV that such a use is going on, and ask for the command again.
+    if (response_code(reply) == kRcRetry) return tpm_->process(command, locality);
+    return reply;
+  }
+
+  bool take_permanent_changed() override { return tpm_->take_permanent_changed(); }
+  Result<SecretBytes> permanent() override { return to_secret(tpm_->permanent()); }
+  Result<SecretBytes> volatile_state() override { return tpm_->volatile_state(); }
+  Result<void> power_cycle() override { return tpm_->power_cycle(); }
+
+  Result<void> startup_clear() override {
+    return platform_command(std::as_bytes(std::span(kStartupClear)), "Startup");
+  }
+  Result<void> shutdown_clear() override {
+    return platform_command(std::as_bytes(std::span(kShutdownClear)), "Shutdown");
+  }
+  Result<bool> established() override { return tpm_->established(); }
+  Result<void> reset_established(std::uint8_t locality) override {
+    return tpm_->reset_established(locality);
+  }
+
+ private:
+  Result<void> platform_command(ByteView command, const char* name) {
+    VTPM_TRY(const ByteView reply, process(command, 0));
+    const std::uint32_t rc = response_code(reply);
+    if (rc == kSuccess || rc == kRcInitialize) return {};
+    return fail(ErrorCode::internal,
+                std::string("TPM2_") + name + " fails: response code " + std::to_string(rc));
+  }
+
+  std::unique_ptr<LibtpmsHost> tpm_;
+};
+
+// A volatile blob is prepared for its resume in a copy.
+Result<SecretBytes> prepare_resume(ByteView volatile_state, bool sole_continuation) {
+  SecretBytes blob = to_secret(volatile_state);
+  VTPM_CHECK(renew_randomness(blob, !sole_continuation));
+  VTPM_TRY(const VolatileLayout v, parse_volatile(blob));
+  // Startup draws the null proof and the null seed. If they were zero, contexts and policy sessions
+  // made by anyone would load here.
+  const ByteView view(blob);
+  const bool started = view[v.started] != std::byte{0};
+  if (started && (all_zero(view.subspan(v.null_proof.offset, v.null_proof.size)) ||
+                  all_zero(view.subspan(v.null_seed.offset, v.null_seed.size))))
+    return fail(ErrorCode::corrupt, "volatile state: the null proof or the null seed is zero");
+  return blob;
+}
+
+Result<std::unique_ptr<LibtpmsHost>> restore(const StartOptions& options) {
+  if (options.permanent.size() > kMaxPermanentState ||
+      options.volatile_state.size() > kMaxVolatileState)
+    return fail(ErrorCode::too_large, "a state to restore is over its limit");
+  VTPM_CHECK(parse_permanent(options.permanent));
+  SecretBytes volatile_state;
+  if (!options.volatile_state.empty()) {
+    VTPM_TRY(volatile_state, prepare_resume(options.volatile_state, options.sole_continuation));
+  }
+  return LibtpmsHost::power_on(options.permanent, volatile_state);
+}
+
+Result<std::unique_ptr<LibtpmsHost>> power_on(const StartOptions& options) {
+  switch (options.origin) {
+    case Origin::blank: {
+      VTPM_TRY(const ByteView blank, blank_template());
+      return LibtpmsHost::power_on(blank, {});
+    }
+    case Origin::fresh: {
+      VTPM_TRY(auto tpm, LibtpmsHost::power_on({}, {}));
+      VTPM_TRY(const bool blank, is_blank(tpm->permanent()));  // refuses empty seeds too
+      if (blank) return fail(ErrorCode::internal, "libtpms manufactured a TPM without seeds");
+      return tpm;
+    }
+    case Origin::restore: return restore(options);
+  }
+  return fail(ErrorCode::invalid_argument, "no such origin");
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Engine>> Engine::start(const StartOptions& options) {
+  VTPM_TRY(auto tpm, power_on(options));
+  return std::unique_ptr<Engine>(std::make_unique<LibtpmsEngine>(std::move(tpm)));
+}
+
+Result<void> Engine::warm_up() { return warm_up_observed(nullptr); }
+
+std::size_t max_permanent_size() {
+  int size = 0;
+  if (!initialize_libraries() ||
+      TPMLIB_GetTPMProperty(TPMPROP_TPM_MAX_NV_SPACE, &size) != TPM_SUCCESS || size <= 0)
+    return kMaxPermanentState;
+  return static_cast<std::size_t>(size);
+}
+
+std::string_view libtpms_version() {
+  static const std::string version = [] {
+    const std::uint32_t v = TPMLIB_GetVersion();
+    return std::to_string(v >> 16) + "." + std::to_string(v >> 8 & 0xff) + "." +
+           std::to_string(v & 0xff);
+  }();
+  return version;
+}
+
+}  // namespace vtpm::engine

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/warm_up.h"
+
+#include <malloc.h>
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <vector>
+
+#include "engine/blank_template.h"
+#include "engine/libtpms_host.h"
+#include "engine/state_blob.h"
+
+namespace vtpm::engine {
+namespace {
+
+// Startup(CLEAR), SelfTest(full), CreatePrimary of a P-256 storage key in the null hierarchy: they
+// touch the code, tables and OpenSSL contexts that a worker's first commands would.
+constexpr std::array<std::uint8_t, 12> kStartup{0x80, 0x01, 0, 0, 0, 0x0c, 0, 0, 0x01, 0x44, 0, 0};
+constexpr std::array<std::uint8_t, 11> kSelfTest{0x80, 0x01, 0, 0, 0, 0x0b, 0, 0, 0x01, 0x43, 1};
+constexpr std::array<std::uint8_t, 67> kCreatePrimary{
+    0x80, 0x02, 0, 0,    0,    67,   0, 0,    0x01, 0x31, 0x40, 0,    0, 0x07,  // TPM_RH_NULL
+    0,    0,    0, 9,    0x40, 0,    0, 0x09, 0,    0,    0,    0,    0,        // empty password
+    0,    4,    0, 0,    0,    0,                                               // inSensitive
+    0,    26,   0, 0x23, 0,    0x0b, 0, 0x03, 0x04, 0x72, 0,    0,  // ECC, SHA-256, attributes
+    0,    6,    0, 0x80, 0,    0x43, 0, 0x10, 0,    3,    0,    0x10, 0, 0,
+    0,    0,                        // AES-128-CFB, P-256
+    0,    0,    0, 0,    0,    0};  // outsideInfo, creationPCR
+
+Result<void> run(LibtpmsHost& tpm, ByteView command, const char* what) {
+  VTPM_TRY(const ByteView reply, tpm.process(command, 0));
+  if (reply.size() < 10 || load_be32(reply.data() + 6) != 0)
+    return fail(ErrorCode::internal, std::string("warming up: ") + what + " fails");
+  return {};
+}
+
+// Everything that Startup drew is in the volatile state. Loading that state with zeros in those
+// places overwrites libtpms's variables, which Terminate leaves as they are.
+Result<SecretBytes> zeroed(ByteView volatile_state) {
+  VTPM_TRY(const VolatileLayout v, parse_volatile(volatile_state));
+  SecretBytes blob = to_secret(volatile_state);
+  for (const Field& field : {v.drbg_seed, v.null_proof, v.null_seed, v.commit_nonce})
+    std::fill_n(blob.begin() + static_cast<std::ptrdiff_t>(field.offset), field.size, std::byte{0});
+  VTPM_CHECK(rehash_volatile(blob));
+  return blob;
+}
+
+Result<void> exercise(ByteView blank, const WarmUpObserver& observer) {
+  SecretBytes empty_state;
+  {
+    VTPM_TRY(const auto tpm, LibtpmsHost::power_on(blank, {}));
+    VTPM_CHECK(run(*tpm, std::as_bytes(std::span(kStartup)), "Startup"));
+    VTPM_CHECK(run(*tpm, std::as_bytes(std::span(kSelfTest)), "SelfTest"));
+    VTPM_CHECK(run(*tpm, std::as_bytes(std::span(kCreatePrimary)), "CreatePrimary"));
+    VTPM_TRY(const SecretBytes state, tpm->volatile_state());
+    if (observer) observer(state);
+    VTPM_TRY(empty_state, zeroed(state));
+  }
+  VTPM_TRY(const auto tpm, LibtpmsHost::power_on(blank, empty_state));
+  return {};
+}
+
+// Overwrites the part of the stack below the caller that the calls before may have used.
+[[gnu::noinline]] void scrub_stack() {
+  std::array<std::byte, std::size_t{256} * 1024> depth;
+  wipe(depth);
+}
+
+// libtpms and OpenSSL free blocks without wiping them. Taking every free block of the heap once and
+// overwriting it is the only way to reach them from outside.
+void scrub_heap() {
+  constexpr std::size_t kLargest = std::size_t{64} * 1024;
+  constexpr std::size_t kPerSize = 64;
+  std::vector<void*> taken;
+  taken.reserve(kPerSize * 300);
+  const auto take = [&taken](std::size_t size) {
+    void* block = std::malloc(size);
+    if (block == nullptr) return;
+    wipe({static_cast<std::byte*>(block), ::malloc_usable_size(block)});
+    taken.push_back(block);
+  };
+  for (std::size_t size = kLargest; size > 1024; size -= size / 16)
+    for (std::size_t i = 0; i < 8; ++i) take(size);
+  for (std::size_t size = 1032; size >= 24; size -= 16)
+    for (std::size_t i = 0; i < kPerSize; ++i) take(size);
+  for (void* block : taken) std::free(block);
+  ::malloc_trim(0);
+}
+
+}  // namespace
+
+Result<void> warm_up_observed(const WarmUpObserver& observer) {
+  VTPM_CHECK(initialize_libraries());
+  VTPM_TRY(const ByteView blank, blank_template());
+  auto done = exercise(blank, observer);
+  scrub_stack();
+  scrub_heap();
+  return done;
+}
+
+}  // namespace vtpm::engine

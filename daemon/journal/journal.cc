@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// The worker's side.
+#include "journal/journal.h"
+
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "journal/layout.h"
+
+namespace vtpm::journal {
+namespace {
+
+// The commit word of a slot. Slots begin on pages, so it is aligned.
+std::atomic_ref<std::uint64_t> commit_word(std::byte* slot) {
+  return std::atomic_ref<std::uint64_t>(*reinterpret_cast<std::uint64_t*>(slot));
+}
+static_assert(std::atomic_ref<std::uint64_t>::is_always_lock_free);
+
+}  // namespace
+
+Result<Journal> Journal::map(UniqueFd file) {
+  struct stat st{};
+  if (::fstat(file.get(), &st) != 0) return fail_errno("cannot look at the journal", errno);
+  if (!S_ISREG(st.st_mode) || static_cast<std::size_t>(st.st_size) != kFileSize)
+    return fail(ErrorCode::corrupt, "journal: wrong size");
+  void* base = ::mmap(nullptr, kFileSize, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
+  if (base == MAP_FAILED) return fail_errno("cannot map the journal", errno);
+  Journal journal;
+  journal.base_ = static_cast<std::byte*>(base);
+  // A core dump of the worker must not hold what the ramfs keeps off the disk.
+  (void)::madvise(base, kFileSize, MADV_DONTDUMP);
+  VTPM_TRY(journal.header_, decode_header({journal.base_, kPageSize}));
+  for (std::uint64_t i = 0; i < kSlots; ++i)
+    journal.commits_ =
+        std::max(journal.commits_,
+                 commit_word(journal.base_ + slot_offset(i)).load(std::memory_order_relaxed));
+  return journal;
+}
+
+Journal::Journal(Journal&& other) noexcept
+    : base_(std::exchange(other.base_, nullptr)),
+      commits_(other.commits_),
+      header_(other.header_) {}
+
+Journal& Journal::operator=(Journal&& other) noexcept {
+  std::swap(base_, other.base_);
+  std::swap(commits_, other.commits_);
+  std::swap(header_, other.header_);
+  return *this;
+}
+
+Journal::~Journal() {
+  if (base_ != nullptr) ::munmap(base_, kFileSize);
+}
+
+Result<void> Journal::commit(const Checkpoint& checkpoint) {
+  VTPM_CHECK(check(header_, checkpoint));
+  const SecretBytes encoded = encode(checkpoint);
+  if (encoded.size() > kMaxEncoded)
+    return fail(ErrorCode::too_large, "journal: the checkpoint is over its limit");
+
+  const std::uint64_t number = commits_ + 1;
+  std::byte* slot = base_ + slot_offset(number);
+  const std::atomic_ref<std::uint64_t> word = commit_word(slot);
+
+  // 1. The slot stops counting. The older checkpoint in it is given up, the newer one is in the
+  //    other slot. The fence keeps the stores below from moving above this one: whoever sees any
+  //    byte of the new content also sees the zero. (A reader comes only after this process is dead,
+  //    and the kernel has seen its stores in program order by then; so what matters on the way
+  //    there is the compiler, and on a machine with weaker order the fence does the same.)
+  word.store(0, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+
+  // 2. The content.
+  store_be32(slot + sizeof(std::uint64_t), static_cast<std::uint32_t>(encoded.size()));
+  std::memcpy(slot + kSlotHeader, encoded.data(), encoded.size());
+
+  // 3. The slot counts. A release store: the content is written before it.
+  word.store(number, std::memory_order_release);
+  commits_ = number;
+  return {};
+}
+
+}  // namespace vtpm::journal
