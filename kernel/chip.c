@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The client's side of an exchange: what the TPM core calls.
+ *
+ * The whole exchange happens inside send().  The core's way, a send() that returns
+ * at once and a status() that is polled with sleeps of about a millisecond, costs
+ * more than most commands take.
+ */
+#include <linux/err.h>
+#include <linux/freezer.h>
+#include <linux/jiffies.h>
+#include <linux/platform_device.h>
+#include <linux/poll.h>
+#include <linux/sched/signal.h>
+#include <linux/string.h>
+
+#include "compat.h"
+#include "internal.h"
+#include "trace.h"
+
+/*
+ * How long a killed client still waits for an attached engine to take its frame.
+ * The core flushes the objects of a failed or killed client through send(); if
+ * that failed at once because SIGKILL is pending, the objects would stay in the
+ * TPM's three slots for good.
+ */
+#define VTPM_KILL_GRACE		(HZ / 2)
+
+struct vtpm_getcap {
+	struct tpm_header header;
+	__be32 capability;
+} __packed;
+
+static bool vtpm_is_cap_pcrs(const u8 *cmd, size_t len)
+{
+	const struct vtpm_getcap *getcap = (const void *)cmd;
+
+	return len >= sizeof(*getcap) &&
+	       getcap->header.tag == cpu_to_be16(TPM2_ST_NO_SESSIONS) &&
+	       getcap->header.ordinal == cpu_to_be32(TPM2_CC_GET_CAPABILITY) &&
+	       getcap->capability == cpu_to_be32(TPM2_CAP_PCRS);
+}
+
+/*
+ * Sleep until something changed, @deadline passed or a fatal signal came.  Called
+ * and returns with the lock held.
+ *
+ * A killed client would not sleep in TASK_KILLABLE; TASK_IDLE, because one that
+ * waits for an engine is neither load nor a hung task.  FREEZABLE_UNSAFE, because
+ * the core holds its locks around us.
+ */
+static void vtpm_client_sleep(struct vtpm_dev *dev, unsigned long deadline)
+	__must_hold(&dev->lock)
+{
+	unsigned int state = fatal_signal_pending(current) ? TASK_IDLE :
+							     TASK_KILLABLE;
+	long left = deadline - jiffies;
+	DEFINE_WAIT(wait);
+
+	if (left <= 0)
+		return;
+	prepare_to_wait(&dev->client_wq, &wait, state | TASK_FREEZABLE_UNSAFE);
+	spin_unlock(&dev->lock);
+	schedule_timeout(left);
+	finish_wait(&dev->client_wq, &wait);
+	spin_lock(&dev->lock);
+}
+
+/*
+ * Wait until a command may be queued: the answer to a command that was given up
+ * has come, and no system sleep is near.
+ *
+ * The wait for that answer is bounded once, from the moment of giving up.  Later
+ * commands fail at once, and silently, so that an engine that hangs does not cost
+ * one time-out for each object that the core flushes.
+ */
+static int vtpm_wait_idle(struct vtpm_dev *dev)
+	__must_hold(&dev->lock)
+{
+	while (dev->state != VTPM_STATE_DEAD) {
+		unsigned long deadline = jiffies + MAX_JIFFY_OFFSET;
+		bool held = READ_ONCE(vtpm_held);
+
+		if (dev->xchg == VTPM_XCHG_IDLE && !held)
+			return 0;
+		if (fatal_signal_pending(current)) {
+			dev->aborts++;
+			return -EPIPE;
+		}
+		if (!held) {
+			deadline = dev->stale_deadline;
+			if (time_after_eq(jiffies, deadline)) {
+				dev->timeouts++;
+				return -EPIPE;
+			}
+		}
+		vtpm_client_sleep(dev, deadline);
+	}
+	return -EPIPE;
+}
+
+static void vtpm_queue(struct vtpm_dev *dev, const u8 *cmd, size_t len)
+	__must_hold(&dev->lock)
+{
+	const struct tpm_header *header = (const void *)cmd;
+	u32 code = len >= TPM_HEADER_SIZE ? be32_to_cpu(header->ordinal) : 0;
+
+	memcpy(dev->cmd, cmd, len);
+	dev->cmd_len = len;
+	dev->cap_pcrs = vtpm_is_cap_pcrs(cmd, len);
+	dev->bootstrap = dev->registrar == current;
+	dev->delivered = false;
+	dev->client = true;
+	dev->rc = 0;
+	dev->sequence++;
+	dev->xchg = VTPM_XCHG_QUEUED;
+	dev->timeout = max(tpm_calc_ordinal_duration(dev->chip, code),
+			   msecs_to_jiffies(dev->command_timeout_ms));
+	trace_vtpm_frame_queue(dev, dev->sequence, len, code);
+
+	if (dev->chan) {
+		dev->deadline = jiffies + dev->timeout;
+		wake_up_interruptible_sync_poll(&dev->engine_wq,
+						EPOLLIN | EPOLLRDNORM);
+	} else {
+		dev->deadline = jiffies +
+				msecs_to_jiffies(dev->detach_timeout_ms);
+		vtpm_event(dev, VTPM_EVENT_WANTED, 0);
+	}
+}
+
+/*
+ * Wait for the outcome of the queued command.  A fatal signal counts only until an
+ * engine has taken the frame, for after that the command may have had its effect,
+ * and the core must see the reply to keep its table of objects right.
+ */
+static int vtpm_wait_outcome(struct vtpm_dev *dev)
+	__must_hold(&dev->lock)
+{
+	unsigned long grace = 0;
+	bool killed = false;
+
+	/* Busy-waiting for dev->client to become false would go here. */
+	while (dev->client) {
+		unsigned long deadline = dev->deadline;
+
+		if (!dev->delivered && fatal_signal_pending(current)) {
+			if (!killed)
+				grace = jiffies + VTPM_KILL_GRACE;
+			killed = true;
+			if (!dev->chan)
+				deadline = jiffies;
+			else if (time_before(grace, deadline))
+				deadline = grace;
+		} else {
+			killed = false;
+		}
+		if (time_after_eq(jiffies, deadline)) {
+			if (killed)
+				dev->aborts++;
+			else
+				dev->timeouts++;
+			vtpm_give_up(dev, killed ? -EPIPE : -ETIME);
+			break;
+		}
+		vtpm_client_sleep(dev, deadline);
+	}
+	return dev->rc;
+}
+
+static int vtpm_exchange(struct tpm_chip *chip, const u8 *cmd, size_t len)
+{
+	struct vtpm_dev *dev = dev_get_drvdata(&chip->dev);
+	int rc;
+
+	if (len > VTPM_FRAME_MAX)
+		return -E2BIG;
+
+	spin_lock(&dev->lock);
+	rc = vtpm_wait_idle(dev);
+	if (!rc) {
+		vtpm_queue(dev, cmd, len);
+		rc = vtpm_wait_outcome(dev);
+	}
+	spin_unlock(&dev->lock);
+	return rc;
+}
+
+static int vtpm_op_recv(struct tpm_chip *chip, u8 *buf, size_t bufsiz)
+{
+	struct vtpm_dev *dev = dev_get_drvdata(&chip->dev);
+	int rc;
+
+	spin_lock(&dev->lock);
+	rc = dev->reply_len;
+	if (rc <= bufsiz)
+		memcpy(buf, dev->reply, rc);
+	else
+		rc = -EIO;
+	memzero_explicit(dev->reply, dev->reply_len);
+	dev->reply_len = 0;
+	spin_unlock(&dev->lock);
+	return rc;
+}
+
+#ifdef VTPM_HAVE_SEND_BUFSIZ
+static int vtpm_op_send(struct tpm_chip *chip, u8 *buf, size_t bufsiz,
+			size_t cmd_len)
+{
+	int rc = vtpm_exchange(chip, buf, cmd_len);
+
+	if (rc || !VTPM_CHIP_SYNC)
+		return rc;
+	return vtpm_op_recv(chip, buf, bufsiz);
+}
+#else
+static int vtpm_op_send(struct tpm_chip *chip, u8 *buf, size_t len)
+{
+	return vtpm_exchange(chip, buf, len);
+}
+#endif
+
+/* send() returns when the reply is there. */
+static u8 vtpm_op_status(struct tpm_chip *chip)
+{
+	return 1;
+}
+
+static bool vtpm_op_req_canceled(struct tpm_chip *chip, u8 status)
+{
+	return false;
+}
+
+/* The core has TPM 1.2 in mind here; VTPM_IOC_ABORT is what cancels. */
+static void vtpm_op_cancel(struct tpm_chip *chip)
+{
+}
+
+static const struct tpm_class_ops vtpm_tpm_ops = {
+	.flags = TPM_OPS_AUTO_STARTUP,
+	.send = vtpm_op_send,
+	.recv = vtpm_op_recv,
+	.status = vtpm_op_status,
+	.req_complete_mask = 1,
+	.req_complete_val = 1,
+	.req_canceled = vtpm_op_req_canceled,
+	.cancel = vtpm_op_cancel,
+};
+
+/*
+ * Major number of /dev/tpmrmN.  The core sets chip->devs.devt only while it
+ * registers the chip, but /dev/tpmN with N > 0 has the same major.  /dev/tpm0 has
+ * a misc minor instead: a chip with another number, made and dropped, tells.
+ */
+static int vtpm_tpmrm_major(struct tpm_chip *chip)
+{
+	struct tpm_chip *other;
+	int major;
+
+	if (chip->dev_num)
+		return MAJOR(chip->dev.devt);
+
+	other = tpm_chip_alloc(chip->dev.parent, &vtpm_tpm_ops);
+	if (IS_ERR(other))
+		return PTR_ERR(other);
+	major = MAJOR(other->dev.devt);
+	put_device(&other->dev);
+	return major;
+}
+
+/**
+ * vtpm_chip_create() - allocate the chip of a device and take its number
+ * @dev: a device that is not published, with its platform device
+ *
+ * Return: 0 or a negative errno.
+ */
+int vtpm_chip_create(struct vtpm_dev *dev)
+{
+	struct tpm_chip *chip;
+	int major;
+
+	chip = tpm_chip_alloc(&dev->pdev->dev, &vtpm_tpm_ops);
+	if (IS_ERR(chip))
+		return PTR_ERR(chip);
+
+	major = vtpm_tpmrm_major(chip);
+	if (major < 0) {
+		put_device(&chip->dev);
+		return major;
+	}
+	chip->flags |= TPM_CHIP_FLAG_TPM2 | TPM_CHIP_FLAG_VIRTUAL |
+		       VTPM_CHIP_NO_HWRNG | VTPM_CHIP_SYNC;
+	dev_set_drvdata(&chip->dev, dev);
+
+	dev->chip = chip;
+	dev->tpm_number = chip->dev_num;
+	dev->devt = chip->dev.devt;
+	/* The core numbers resource-managed nodes behind all plain ones. */
+	dev->devt_rm = MKDEV(major, chip->dev_num + VTPM_TPM_NUM_DEVICES);
+	return 0;
+}
+
+/**
+ * vtpm_chip_start() - register the chip with the TPM core
+ * @dev: the device; an engine must answer meanwhile
+ *
+ * vtpm_chip_stop() must follow a failure, too, after the device was killed.
+ *
+ * Return: 0 or a negative errno.
+ */
+int vtpm_chip_start(struct vtpm_dev *dev)
+{
+	int rc;
+
+	spin_lock(&dev->lock);
+	dev->registrar = current;
+	spin_unlock(&dev->lock);
+
+	rc = tpm_chip_register(dev->chip);
+
+	spin_lock(&dev->lock);
+	dev->registrar = NULL;
+	dev->registered = !rc;
+	spin_unlock(&dev->lock);
+
+	/* The core made no /dev/tpmrmN if it could not read the command table. */
+	if (!rc && tpm_is_firmware_upgrade(dev->chip))
+		return -ENODEV;
+	return rc > 0 ? -ENODEV : rc;
+}
+
+/**
+ * vtpm_chip_stop() - see to it that the TPM core calls us no more
+ * @dev: a dead device: nobody waits inside send(), nobody can enter it
+ */
+void vtpm_chip_stop(struct vtpm_dev *dev)
+{
+	struct tpm_chip *chip = dev->chip;
+
+	if (dev->registered) {
+		tpm_chip_unregister(chip);
+	} else {
+		/*
+		 * A registration that failed late had a node for a moment.  A
+		 * file that was opened then still leads to our operations.
+		 */
+		down_write(&chip->ops_sem);
+		chip->ops = NULL;
+		up_write(&chip->ops_sem);
+	}
+
+	spin_lock(&dev->lock);
+	dev->registered = false;
+	spin_unlock(&dev->lock);
+}
