@@ -23,6 +23,9 @@ std::string_view to_string(Mode mode);  // "read-only", "read-write"
 struct Options {
   Mode mode = Mode::read_only;
   bool linux_hmac = false;  // compat=linux-hmac: kernels with CONFIG_TCG_TPM2_HMAC
+  // The device's record keeps the PCR banks as plain configuration, so that PCR_Allocate may change
+  // them in read-only mode. False: only an allocation equal to the one in force is let through.
+  bool pcr_banks_kept = false;
 };
 
 // Why a frame was refused; to_string gives a sentence for people (vtpmctl denied, explain).
