@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "list_devices.h"
+
+namespace vtpm::ctl {
+
+Outcome<std::vector<v1::Device>> list_devices(Session& session) {
+  constexpr int kPage = 500;
+  std::vector<v1::Device> devices;
+  v1::ListRequest request;
+  request.set_limit(kPage);
+  for (;;) {
+    auto page = session.call(&v1::Observe::Stub::List, request);
+    if (!page) return tl::unexpected<Failure>(page.error());
+    auto& batch = *page->mutable_devices();
+    const int size = batch.size();
+    // The same page again would have no end.
+    const bool advances = size > 0 && batch[size - 1].name() != request.after();
+    if (!advances) break;
+    request.set_after(batch[size - 1].name());
+    for (v1::Device& device : batch) devices.push_back(std::move(device));
+    if (size < kPage) break;
+  }
+  return devices;
+}
+
+}  // namespace vtpm::ctl

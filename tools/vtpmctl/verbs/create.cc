@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device_text.h"
+#include "terminal_text.h"
+#include "verbs/verbs.h"
+#include "words.h"
+
+namespace vtpm::ctl {
+namespace {
+
+struct Options {
+  std::string name;
+  std::string mode = "read-write";
+  std::string kind = "container";
+  std::string owner;
+  std::string node = "kernel";
+  std::string socket_path;
+  std::string compat;
+  std::string command_timeout;
+  std::string detach_timeout;
+  bool start = false;
+};
+
+Outcome<v1::CreateRequest> request_of(const Options& options) {
+  if (auto valid = check_name(options.name); !valid) return tl::unexpected(valid.error());
+  v1::CreateRequest request;
+  request.set_name(options.name);
+  request.set_owner(options.owner);
+  request.set_mode(*parse_mode(options.mode));
+  request.set_kind(*parse_kind(options.kind));
+  request.set_node(*parse_node(options.node));
+  request.set_linux_hmac(options.compat == "linux-hmac");
+  request.set_start(options.start);
+  if (!options.socket_path.empty()) {
+    if (request.node() != v1::SOCKET) {
+      return failure(Exit::usage, "--socket-path is for devices on a socket",
+                     "add --node socket, or leave out --socket-path");
+    }
+    if (options.socket_path[0] != '/') {
+      return failure(Exit::usage, "--socket-path needs an absolute path",
+                     "vtpmd has another working directory than you");
+    }
+    request.set_socket_path(options.socket_path);
+  }
+  if (!options.command_timeout.empty()) {
+    auto duration = parse_duration("--command-timeout", options.command_timeout);
+    if (!duration) return tl::unexpected(duration.error());
+    request.set_command_timeout_ms(*duration);
+  }
+  if (!options.detach_timeout.empty()) {
+    auto duration = parse_duration("--detach-timeout", options.detach_timeout);
+    if (!duration) return tl::unexpected(duration.error());
+    request.set_detach_timeout_ms(*duration);
+  }
+  return request;
+}
+
+Exit create(Session& session, const Options& options) {
+  auto request = request_of(options);
+  if (!request) return session.report(request.error());
+  auto device = session.call(&v1::Admin::Stub::Create, *request);
+  if (!device) return session.report(device.error());
+
+  if (session.json()) {
+    session.print_json(to_json(*device));
+  } else if (session.quiet()) {
+    const std::string path = client_path(*device);
+    if (!path.empty()) session.print(printable(path) + "\n");
+  } else {
+    session.print(fmt::format("created {}: {}, for {}, {}\n", printable(device->name()),
+                              word(device->mode()),
+                              device->kind() == v1::OPEN ? "open use" : word(device->kind()),
+                              word(device->state())));
+    session.print(node_lines(*device));
+  }
+  if (options.start) {
+    tip_how_to_use(session, *device);
+  } else {
+    session.tip(fmt::format("it is off; start it: vtpmctl start {}", options.name));
+  }
+  return Exit::ok;
+}
+
+}  // namespace
+
+Action declare_create(CLI::App& parser) {
+  auto options = std::make_shared<Options>();
+  parser.add_option("NAME", options->name, "1 to 63 of A-Z a-z 0-9 . _ -, a letter or digit first")
+      ->required();
+  parser.add_option("--mode", options->mode, "read-only has no identity and makes no keys")
+      ->check(CLI::IsMember({"read-only", "read-write"}))
+      ->capture_default_str();
+  parser.add_option("--for", options->kind, "what will use it; closes the platform hierarchy to fit")
+      ->check(CLI::IsMember({"container", "vm", "open"}))
+      ->capture_default_str();
+  parser.add_option("--owner", options->owner, "free text: the container or VM it belongs to");
+  parser.add_option("--node", options->node, "a /dev/tpmN of the kernel, or a unix socket")
+      ->check(CLI::IsMember({"kernel", "socket"}))
+      ->capture_default_str();
+  parser.add_option("--socket-path", options->socket_path,
+                    "with --node socket: where; default chosen by vtpmd");
+  parser
+      .add_option("--compat", options->compat,
+                  "linux-hmac: let a read-only device serve kernels with CONFIG_TCG_TPM2_HMAC")
+      ->check(CLI::IsMember({"linux-hmac"}));
+  parser.add_option("--command-timeout", options->command_timeout,
+                    "how long one command may take: 500ms, 30s, 2m");
+  parser.add_option("--detach-timeout", options->detach_timeout,
+                    "how long a command waits while the engine is replaced");
+  parser.add_flag("--start", options->start, "start it, too");
+  return [options](Session& session) { return create(session, *options); };
+}
+
+}  // namespace vtpm::ctl

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device_text.h"
+#include "terminal_text.h"
+#include "verbs/verbs.h"
+
+namespace vtpm::ctl {
+namespace {
+
+struct Options {
+  std::vector<std::string> names;
+  bool release = false;
+};
+
+Exit stop(Session& session, const Options& options) {
+  Json stopped = Json::array();
+  const Exit exit =
+      for_each_device(session, options.names, [&](const std::string& name) -> Outcome<void> {
+        v1::StopRequest request;
+        request.set_device(name);
+        request.set_release_number(options.release);
+        auto device = session.call(&v1::Admin::Stub::Stop, request);
+        if (!device) return tl::unexpected<Failure>(device.error());
+        if (session.json()) {
+          stopped.push_back(to_json(*device));
+        } else if (!session.quiet()) {
+          session.print(fmt::format("stopped {}\n", printable(device->name())));
+        }
+        if (!options.release && device->node() == v1::KERNEL) tip_number_held(session, name);
+        return {};
+      });
+  if (session.json()) session.print_json(stopped);
+  return exit;
+}
+
+}  // namespace
+
+Action declare_stop(CLI::App& parser) {
+  auto options = std::make_shared<Options>();
+  parser.add_option("NAME", options->names, "names or uuids of devices")->required();
+  parser.add_flag("--release", options->release,
+                  "whoever used the node is gone: its number may be used again");
+  return [options](Session& session) { return stop(session, *options); };
+}
+
+}  // namespace vtpm::ctl

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "verbs/verbs.h"
+
+#include "words.h"
+
+namespace vtpm::ctl {
+namespace {
+
+constexpr Verb kVerbs[] = {
+    {"create", "Create a virtual TPM.",
+     "A new device is off until it is started. In read-only mode it has no identity and makes no\n"
+     "keys: right for templates that are copied later.\n\n"
+     "Examples:\n"
+     "  vtpmctl create web --owner shop --start\n"
+     "  vtpmctl create golden --mode read-only --for vm --node socket\n",
+     declare_create},
+    {"list", "List the devices.",
+     "Examples:\n"
+     "  vtpmctl list\n"
+     "  vtpmctl list -o json | jq -r '.[] | select(.state == \"failed\") | .name'\n",
+     declare_list},
+    {"show", "Show all that is known of one device.",
+     "Examples:\n"
+     "  vtpmctl show web\n"
+     "  vtpmctl show web -o json | jq -r .device_path\n",
+     declare_show},
+    {"start", "Switch devices on: their nodes appear.",
+     "A device that was off starts like a computer that was off: PCRs are reset, keys are kept.\n\n"
+     "Examples:\n"
+     "  vtpmctl start web\n"
+     "  vtpmctl start web db cache\n",
+     declare_start},
+    {"stop", "Switch devices off: their nodes vanish, what is stored stays.",
+     "Clients that have the device open get an error. PCRs and sessions are lost, as when a\n"
+     "computer loses power. The number N of /dev/tpmN stays held, see 'vtpmctl release --help'.\n\n"
+     "Examples:\n"
+     "  vtpmctl stop web\n"
+     "  vtpmctl stop web --release    # the container is gone, too\n",
+     declare_stop},
+    {"delete", "Delete devices with all they store. This cannot be undone.",
+     "Keys and sealed data of the device are lost for good.\n\n"
+     "Examples:\n"
+     "  vtpmctl delete web\n"
+     "  vtpmctl delete web --force --release\n",
+     declare_delete},
+    {"power-cycle", "Cut and restore the power of a device; number, nodes and open files stay.",
+     "The way out of the state 'failed'. PCRs and sessions start afresh, which a running container\n"
+     "or VM does not expect: restart it, too. Asks first on a terminal; a script says --yes.\n\n"
+     "Examples:\n"
+     "  vtpmctl power-cycle web\n"
+     "  vtpmctl power-cycle web --yes\n",
+     declare_power_cycle},
+    {"release", "Let the number of a destroyed node be used again.",
+     "When a device stops, the number N of its /dev/tpmN is held: a container may still have the\n"
+     "node bind-mounted and allowed, and would reach the TPM of whoever got the number next.\n"
+     "Release it once that container or VM is gone. Numbers that nobody releases are freed when\n"
+     "the module is unloaded.\n\n"
+     "Examples:\n"
+     "  vtpmctl release web\n"
+     "  vtpmctl release --all\n",
+     declare_release},
+    {"watch", "Print what happens to devices, until interrupted.",
+     "Examples:\n"
+     "  vtpmctl watch\n"
+     "  vtpmctl watch web -o json     # one JSON object a line\n",
+     declare_watch},
+    {"denied", "Show the commands that the policy refused, newest last.",
+     "A read-only device refuses every command that makes, stores or uses a key or a secret; the\n"
+     "client gets TPM_RC_READ_ONLY (0x156).\n\n"
+     "Examples:\n"
+     "  vtpmctl denied\n"
+     "  vtpmctl denied golden --limit 5\n",
+     declare_denied},
+    {"doctor", "Check module, vtpmd and sockets, and say how to mend what is wrong.",
+     "Works also when vtpmd does not. Exit status 7 if a check failed.\n\n"
+     "Examples:\n"
+     "  vtpmctl doctor\n"
+     "  vtpmctl doctor -o json | jq '.checks[] | select(.status == \"fail\")'\n",
+     declare_doctor},
+    {"version", "Show the versions of vtpmctl, vtpmd, libtpms, module and kernel.",
+     "Examples:\n"
+     "  vtpmctl version\n",
+     declare_version},
+    {"__complete", "Words for shell completion.", "", declare_complete, true},
+};
+
+}  // namespace
+
+std::span<const Verb> verbs() { return kVerbs; }
+
+Exit for_each_device(Session& session, const std::vector<std::string>& names,
+                     const std::function<Outcome<void>(const std::string&)>& one) {
+  for (const std::string& name : names) {
+    if (auto valid = check_name(name); !valid) return session.report(valid.error());
+  }
+  Exit first = Exit::ok;
+  for (const std::string& name : names) {
+    auto done = one(name);
+    if (done) continue;
+    const Exit exit = session.report(done.error());
+    if (first == Exit::ok) first = exit;
+    if (exit == Exit::unreachable || exit == Exit::permission) break;
+  }
+  return first;
+}
+
+}  // namespace vtpm::ctl
