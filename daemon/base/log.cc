@@ -28,13 +28,15 @@ bool stderr_is_journal() {
   return std::to_string(st.st_dev) + ":" + std::to_string(st.st_ino) == stream;
 }
 
-// Control characters would let a name forge a second line.
+// Control characters would let a name, or an error text that quotes one, forge a second line.
+char printable(char c) { return (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) ? '?' : c; }
+
 void append_quoted(std::string& line, std::string_view value) {
   const bool plain = !value.empty() && value.find_first_of(" \"=\\") == std::string_view::npos;
   if (!plain) line += '"';
   for (const char c : value) {
     if (c == '"' || c == '\\') line += '\\';
-    line += (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) ? '?' : c;
+    line += printable(c);
   }
   if (!plain) line += '"';
 }
@@ -63,7 +65,7 @@ void write(Level level, std::string_view message, std::initializer_list<Field> f
     line = "<" + std::to_string(static_cast<int>(level)) + ">";
   else
     line.append(program()).append(": ").append(word(level)).append(": ");
-  line += message;
+  for (const char c : message) line += printable(c);
   for (const Field& field : fields) {
     line.append(" ").append(field.name).append("=");
     append_quoted(line, field.value);
