@@ -41,7 +41,7 @@ struct Start {
   DeviceMode mode = DeviceMode::read_only;
   DeviceKind kind = DeviceKind::container;
   bool linux_hmac = false;
-  bool startup = false;   // run TPM2_Startup(CLEAR) at power-on, as firmware would
+  bool firmware = false;  // nobody else sends TPM2_Startup(CLEAR) at power-on: the worker does
   bool fresh = false;     // no permanent state yet: manufacture one (read-write)
   Checkpoint checkpoint;  // what to resume from; its incarnation is the worker's own
 };

@@ -29,6 +29,7 @@ class Worker {
          std::unique_ptr<channel::Channel> channel, journal::Journal journal, policy::Mode mode)
       : manager_(std::move(manager)),
         start_(std::move(start)),
+        cold_(start_.checkpoint.volatile_state.empty()),
         engine_(std::move(engine)),
         channel_(std::move(channel)),
         gate_(policy::Options{.mode = mode, .linux_hmac = start_.linux_hmac}),
@@ -39,7 +40,7 @@ class Worker {
   Result<void> serve();
 
  private:
-  Result<void> power_on();
+  Result<void> boot();
   Result<ByteView> answer(const channel::Frame& frame);
   Result<void> control(const channel::Control& request);
   Result<void> read_manager();
@@ -51,6 +52,7 @@ class Worker {
 
   UniqueFd manager_;
   privsep::Start start_;
+  bool cold_;  // no volatile state to resume: the power has just come on
   std::unique_ptr<engine::Engine> engine_;
   std::unique_ptr<channel::Channel> channel_;
   policy::Gate gate_;
@@ -61,19 +63,19 @@ class Worker {
   bool done_ = false;
 };
 
-// A started TPM whose state is in the store or journal before the first client sees it.
-Result<void> Worker::power_on() {
-  if (start_.startup) {
+// Power has just come on: does what firmware would, where there is none, and keeps the result.
+Result<void> Worker::boot() {
+  if (start_.firmware) {
     VTPM_CHECK(engine_->startup_clear());
     if (start_.kind == privsep::DeviceKind::container)
       VTPM_CHECK(close_platform_hierarchy(*engine_));
   }
-  VTPM_CHECK(keeper_.keep_now());
-  return send(privsep::Ready{start_.startup});
+  return keeper_.keep_now();
 }
 
 Result<void> Worker::serve() {
-  VTPM_CHECK(power_on());
+  if (cold_) VTPM_CHECK(boot());
+  VTPM_CHECK(send(privsep::Ready{cold_}));
   channel::Reply reply;
   const channel::Reply* pending = nullptr;
   while (!done_) {
@@ -138,7 +140,7 @@ Result<void> Worker::control(const channel::Control& request) {
     case Kind::init:
       if (!request.keep_volatile) {
         VTPM_CHECK(engine_->power_cycle());
-        VTPM_CHECK(keeper_.keep_now());
+        VTPM_CHECK(boot());
       }
       halted_ = false;
       return channel_->complete_control(true, false);

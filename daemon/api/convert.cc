@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/convert.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "frame/commands.h"
+#include "policy/policy.h"
+#include "privsep/messages.h"
+
+namespace vtpm::api {
+namespace {
+
+grpc::StatusCode code_of(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::invalid_argument: return grpc::StatusCode::INVALID_ARGUMENT;
+    case ErrorCode::not_found: return grpc::StatusCode::NOT_FOUND;
+    case ErrorCode::exists: return grpc::StatusCode::ALREADY_EXISTS;
+    case ErrorCode::conflict: return grpc::StatusCode::ABORTED;
+    case ErrorCode::busy:
+    case ErrorCode::failed_precondition: return grpc::StatusCode::FAILED_PRECONDITION;
+    case ErrorCode::permission: return grpc::StatusCode::PERMISSION_DENIED;
+    case ErrorCode::unavailable: return grpc::StatusCode::UNAVAILABLE;
+    case ErrorCode::corrupt: return grpc::StatusCode::DATA_LOSS;
+    case ErrorCode::too_large: return grpc::StatusCode::OUT_OF_RANGE;
+    case ErrorCode::full: return grpc::StatusCode::RESOURCE_EXHAUSTED;
+    case ErrorCode::timed_out: return grpc::StatusCode::DEADLINE_EXCEEDED;
+    case ErrorCode::unsupported: return grpc::StatusCode::UNIMPLEMENTED;
+    case ErrorCode::unknown_outcome: return grpc::StatusCode::UNKNOWN;
+    case ErrorCode::io:
+    case ErrorCode::internal: return grpc::StatusCode::INTERNAL;
+  }
+  return grpc::StatusCode::INTERNAL;
+}
+
+// gRPC metadata carries printable ASCII alone.
+std::string printable(std::string text) {
+  std::ranges::replace_if(text, [](unsigned char c) { return c < 0x20 || c > 0x7e; }, '?');
+  return text;
+}
+
+v1::State state_of(device::Phase phase) {
+  switch (phase) {
+    case device::Phase::off: return v1::OFF;
+    case device::Phase::starting: return v1::STARTING;
+    case device::Phase::on: return v1::ON;
+    case device::Phase::detached: return v1::DETACHED;
+    case device::Phase::stopping: return v1::STOPPING;
+    case device::Phase::failed: return v1::FAILED;
+  }
+  return v1::STATE_UNSPECIFIED;
+}
+
+constexpr std::size_t kMaxOwner = 256;
+constexpr std::size_t kMaxSocketPath = 100;  // sun_path less ".ctrl"
+
+}  // namespace
+
+grpc::Status to_status(const Error& error, grpc::ServerContext& context) {
+  if (!error.hint.empty()) context.AddTrailingMetadata("vtpm-hint", printable(error.hint));
+  return {code_of(error.code), error.message};
+}
+
+v1::Device to_proto(const device::View& view) {
+  v1::Device d;
+  const store::Settings& s = view.settings;
+  d.set_uuid(view.uuid.to_string());
+  d.set_name(s.name);
+  d.set_owner(s.owner);
+  // The stored numbers are those of privsep's enums, and so are the API's, after UNSPECIFIED.
+  d.set_kind(static_cast<v1::Kind>(s.kind));
+  d.set_mode(static_cast<v1::Mode>(s.mode));
+  d.set_node(static_cast<v1::Node>(s.node));
+  d.set_state(state_of(view.phase));
+  d.set_failure(view.failure);
+  if (view.has_node && view.socket_path.empty()) {
+    d.set_device_path(fmt::format("/dev/tpm{}", view.node.number));
+    d.set_rm_device_path(fmt::format("/dev/tpmrm{}", view.node.number));
+    d.set_dev_major(view.node.dev_major);
+    d.set_dev_minor(view.node.dev_minor);
+    d.set_devrm_major(view.node.devrm_major);
+    d.set_devrm_minor(view.node.devrm_minor);
+  }
+  d.set_socket_path(view.socket_path);
+  d.set_linux_hmac(s.linux_hmac);
+  d.set_epoch(view.version.epoch);
+  d.set_generation(view.version.generation);
+  d.set_sequence(view.sequence);
+  d.set_worker_pid(static_cast<std::uint32_t>(view.worker_pid));
+  d.set_denied(view.denied);
+  d.set_restarts(view.restarts);
+  d.set_command_timeout_ms(s.command_timeout_ms);
+  d.set_detach_timeout_ms(s.detach_timeout_ms);
+  d.set_has_identity(view.has_identity);
+  return d;
+}
+
+v1::DeniedCommand to_proto(const device::Refusal& r) {
+  v1::DeniedCommand d;
+  d.set_uuid(r.uuid.to_string());
+  d.set_name(r.name);
+  d.set_time_ns(r.time_ns);
+  d.set_command_code(r.command_code);
+  if (const auto* info = frame::find_command(r.command_code))
+    d.set_command(fmt::format("TPM2_{}", info->name));
+  d.set_reason(std::string(policy::to_string(static_cast<policy::Reason>(r.reason))));
+  d.set_locality(r.locality);
+  d.set_response_code(r.response_code);
+  d.set_sequence(r.sequence);
+  d.set_suppressed(r.suppressed);
+  return d;
+}
+
+v1::Event to_proto(const device::Notice& notice) {
+  v1::Event e;
+  switch (notice.kind) {
+    case device::Notice::Kind::created: e.set_type(v1::Event::CREATED); break;
+    case device::Notice::Kind::state_changed: e.set_type(v1::Event::STATE_CHANGED); break;
+    case device::Notice::Kind::denied: e.set_type(v1::Event::DENIED_COMMAND); break;
+    case device::Notice::Kind::deleted: e.set_type(v1::Event::DELETED); break;
+    case device::Notice::Kind::worker_replaced: e.set_type(v1::Event::WORKER_REPLACED); break;
+  }
+  e.set_time_ns(notice.time_ns);
+  *e.mutable_device() = to_proto(notice.view);
+  if (notice.refusal) *e.mutable_denied() = to_proto(*notice.refusal);
+  return e;
+}
+
+v1::DoctorReply::Check to_proto(const device::Finding& finding) {
+  v1::DoctorReply::Check check;
+  check.set_name(finding.name);
+  check.set_status(static_cast<v1::DoctorReply::Status>(finding.status));
+  check.set_finding(finding.text);
+  check.set_remedy(finding.remedy);
+  return check;
+}
+
+Result<store::Settings> to_settings(const v1::CreateRequest& r) {
+  store::Settings s;
+  if (!store::valid_name(r.name()))
+    return fail(ErrorCode::invalid_argument, "this is no name for a device",
+                "use 1 to 63 of A-Z a-z 0-9 . _ - and begin with a letter or digit");
+  if (Uuid::parse(r.name()))
+    return fail(ErrorCode::invalid_argument, "a device's name must not look like a UUID");
+  if (r.owner().size() > kMaxOwner)
+    return fail(ErrorCode::invalid_argument, "the owner is longer than 256 bytes");
+  if (!v1::Kind_IsValid(r.kind()) || !v1::Mode_IsValid(r.mode()) || !v1::Node_IsValid(r.node()))
+    return fail(ErrorCode::invalid_argument, "unknown kind, mode or node",
+                "vtpmctl and vtpmd are of different releases: upgrade the older one");
+  s.name = r.name();
+  s.owner = r.owner();
+  s.kind = static_cast<std::uint8_t>(r.kind() == v1::KIND_UNSPECIFIED ? v1::CONTAINER : r.kind());
+  s.mode = static_cast<std::uint8_t>(r.mode() == v1::MODE_UNSPECIFIED ? v1::READ_WRITE : r.mode());
+  s.node = static_cast<std::uint8_t>(r.node() == v1::NODE_UNSPECIFIED ? v1::KERNEL : r.node());
+  const std::string& path = r.socket_path();
+  if (!path.empty()) {
+    if (s.node != static_cast<std::uint8_t>(privsep::NodeKind::socket))
+      return fail(ErrorCode::invalid_argument, "a socket path needs a socket node",
+                  "add --node socket");
+    if (path.front() != '/' || path.size() > kMaxSocketPath || path.find('\0') != std::string::npos)
+      return fail(ErrorCode::invalid_argument,
+                  "the socket path must be absolute and at most 100 bytes long");
+    s.socket_path = path;
+  }
+  s.linux_hmac = r.linux_hmac();
+  for (const std::uint32_t timeout : {r.command_timeout_ms(), r.detach_timeout_ms()})
+    if (timeout > VTPM_TIMEOUT_MAX_MS)
+      return fail(ErrorCode::invalid_argument, "a time-out is longer than one hour");
+  s.command_timeout_ms = r.command_timeout_ms();
+  s.detach_timeout_ms = r.detach_timeout_ms();
+  return s;
+}
+
+}  // namespace vtpm::api

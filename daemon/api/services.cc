@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/services.h"
+
+#include "api/convert.h"
+
+namespace vtpm::api {
+namespace {
+
+grpc::Status reply_with(const Result<device::View>& view, grpc::ServerContext& context,
+                        v1::Device* reply) {
+  if (!view) return to_status(view.error(), context);
+  *reply = to_proto(*view);
+  return grpc::Status::OK;
+}
+
+}  // namespace
+
+grpc::Status ObserveService::Version(grpc::ServerContext*, const v1::VersionRequest*,
+                                     v1::VersionReply* reply) {
+  const device::Versions versions = manager_.versions();
+  reply->set_vtpmd(VTPM_VERSION);
+  reply->set_libtpms(libtpms_version_);
+  reply->set_module(versions.module);
+  reply->set_module_abi_major(versions.abi_major);
+  reply->set_module_abi_minor(versions.abi_minor);
+  reply->set_store(versions.store);
+  reply->set_kernel(versions.kernel);
+  return grpc::Status::OK;
+}
+
+grpc::Status ObserveService::List(grpc::ServerContext* context, const v1::ListRequest* request,
+                                  v1::ListReply* reply) {
+  const auto views = manager_.list(request->after(), request->limit());
+  if (!views) return to_status(views.error(), *context);
+  for (const device::View& view : *views) *reply->add_devices() = to_proto(view);
+  return grpc::Status::OK;
+}
+
+grpc::Status ObserveService::Show(grpc::ServerContext* context, const v1::ShowRequest* request,
+                                  v1::Device* reply) {
+  return reply_with(manager_.show(request->device()), *context, reply);
+}
+
+grpc::Status ObserveService::Watch(grpc::ServerContext* context, const v1::WatchRequest* request,
+                                   grpc::ServerWriter<v1::Event>* writer) {
+  const auto subscription = manager_.bulletin().subscribe();
+  std::optional<Uuid> only;
+  if (!request->device().empty()) {
+    const auto view = manager_.show(request->device());
+    if (!view) return to_status(view.error(), *context);
+    only = view->uuid;
+  }
+  writer->SendInitialMetadata();  // the watcher knows from here on that it misses nothing
+  while (!context->IsCancelled() && !subscription->closed()) {
+    const auto notice = subscription->next(std::chrono::milliseconds(500));
+    if (!notice || (only && notice->view.uuid != *only)) continue;
+    if (!writer->Write(to_proto(*notice))) break;
+  }
+  return grpc::Status::OK;
+}
+
+grpc::Status ObserveService::Denied(grpc::ServerContext* context, const v1::DeniedRequest* request,
+                                    v1::DeniedReply* reply) {
+  const auto refusals = manager_.refusals(request->device(), request->limit());
+  if (!refusals) return to_status(refusals.error(), *context);
+  for (const device::Refusal& refusal : *refusals) *reply->add_commands() = to_proto(refusal);
+  return grpc::Status::OK;
+}
+
+grpc::Status ObserveService::Doctor(grpc::ServerContext* context, const v1::DoctorRequest*,
+                                    v1::DoctorReply* reply) {
+  const auto findings = manager_.examine();
+  if (!findings) return to_status(findings.error(), *context);
+  for (const device::Finding& finding : *findings) *reply->add_checks() = to_proto(finding);
+  return grpc::Status::OK;
+}
+
+grpc::Status AdminService::Create(grpc::ServerContext* context, const v1::CreateRequest* request,
+                                  v1::Device* reply) {
+  const auto settings = to_settings(*request);
+  if (!settings) return to_status(settings.error(), *context);
+  return reply_with(manager_.create(*settings, request->start()), *context, reply);
+}
+
+grpc::Status AdminService::Start(grpc::ServerContext* context, const v1::StartRequest* request,
+                                 v1::Device* reply) {
+  return reply_with(manager_.start(request->device()), *context, reply);
+}
+
+grpc::Status AdminService::Stop(grpc::ServerContext* context, const v1::StopRequest* request,
+                                v1::Device* reply) {
+  return reply_with(manager_.stop(request->device(), request->release_number()), *context, reply);
+}
+
+grpc::Status AdminService::Delete(grpc::ServerContext* context, const v1::DeleteRequest* request,
+                                  v1::DeleteReply*) {
+  const auto removed =
+      manager_.remove(request->device(), request->release_number(), request->force());
+  return removed ? grpc::Status::OK : to_status(removed.error(), *context);
+}
+
+grpc::Status AdminService::PowerCycle(grpc::ServerContext* context,
+                                      const v1::PowerCycleRequest* request, v1::Device* reply) {
+  return reply_with(manager_.power_cycle(request->device()), *context, reply);
+}
+
+grpc::Status AdminService::Release(grpc::ServerContext* context, const v1::ReleaseRequest* request,
+                                   v1::ReleaseReply* reply) {
+  const auto released = manager_.release(request->device());
+  if (!released) return to_status(released.error(), *context);
+  reply->set_released(*released);
+  return grpc::Status::OK;
+}
+
+}  // namespace vtpm::api

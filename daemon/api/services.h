@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// The gRPC services over a Manager. Each call runs on a thread of gRPC's and waits for the loop.
+#pragma once
+
+#include "api/vtpm.grpc.pb.h"
+#include "device/manager.h"
+
+namespace vtpm::api {
+
+class ObserveService final : public v1::Observe::Service {
+ public:
+  ObserveService(device::Manager& manager, std::string libtpms_version)
+      : manager_(manager), libtpms_version_(std::move(libtpms_version)) {}
+
+  grpc::Status Version(grpc::ServerContext*, const v1::VersionRequest*, v1::VersionReply*) override;
+  grpc::Status List(grpc::ServerContext*, const v1::ListRequest*, v1::ListReply*) override;
+  grpc::Status Show(grpc::ServerContext*, const v1::ShowRequest*, v1::Device*) override;
+  grpc::Status Watch(grpc::ServerContext*, const v1::WatchRequest*,
+                     grpc::ServerWriter<v1::Event>*) override;
+  grpc::Status Denied(grpc::ServerContext*, const v1::DeniedRequest*, v1::DeniedReply*) override;
+  grpc::Status Doctor(grpc::ServerContext*, const v1::DoctorRequest*, v1::DoctorReply*) override;
+
+ private:
+  device::Manager& manager_;
+  std::string libtpms_version_;
+};
+
+class AdminService final : public v1::Admin::Service {
+ public:
+  explicit AdminService(device::Manager& manager) : manager_(manager) {}
+
+  grpc::Status Create(grpc::ServerContext*, const v1::CreateRequest*, v1::Device*) override;
+  grpc::Status Start(grpc::ServerContext*, const v1::StartRequest*, v1::Device*) override;
+  grpc::Status Stop(grpc::ServerContext*, const v1::StopRequest*, v1::Device*) override;
+  grpc::Status Delete(grpc::ServerContext*, const v1::DeleteRequest*, v1::DeleteReply*) override;
+  grpc::Status PowerCycle(grpc::ServerContext*, const v1::PowerCycleRequest*, v1::Device*) override;
+  grpc::Status Release(grpc::ServerContext*, const v1::ReleaseRequest*, v1::ReleaseReply*) override;
+
+ private:
+  device::Manager& manager_;
+};
+
+}  // namespace vtpm::api

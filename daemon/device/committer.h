@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// Committer: turns the commits that workers asked for in one round of the loop into one durable
+// transaction. A slow disk is waited for once, not once a device.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "device/vault.h"
+#include "store/store.h"
+
+namespace vtpm::device {
+
+class Committer {
+ public:
+  Committer(store::Store& store, Vault& vault) : store_(store), vault_(vault) {}
+
+  using Done = std::function<void(Result<store::Version>, Bytes wrapped_key)>;
+  // `record` as the caller knows it now; `done` is called from flush(). At most one open commit a
+  // device: its worker waits for the answer.
+  void add(const store::Record& record, const Checkpoint& checkpoint, Done done);
+  void flush();
+
+ private:
+  store::Store& store_;
+  Vault& vault_;
+  std::vector<store::Store::CommitRequest> requests_;
+  std::vector<Done> callbacks_;
+};
+
+}  // namespace vtpm::device

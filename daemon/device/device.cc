@@ -1,0 +1,527 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device/device.h"
+
+#include <fmt/format.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include <array>
+#include <utility>
+
+#include "base/log.h"
+#include "device/recovery.h"
+#include "privsep/messages.h"
+
+namespace vtpm::device {
+namespace {
+
+using std::chrono::seconds;
+constexpr seconds kStartLimit{60};  // emulated hosts are slow; a real one needs milliseconds
+constexpr seconds kStopLimit{30};
+constexpr seconds kDeathWindow{60};
+constexpr std::size_t kMaxDeaths = 5;  // in the window; then the device has failed
+
+bool read_only(const store::Record& record) {
+  return record.settings.mode == static_cast<std::uint8_t>(privsep::DeviceMode::read_only);
+}
+
+std::unique_ptr<Node> make_node(const Host& host, const store::Record& record) {
+  if (record.settings.node == static_cast<std::uint8_t>(privsep::NodeKind::socket))
+    return make_socket_node(record.settings, host.socket_folder);
+  return make_kernel_node(host.kernel, record.uuid, record.settings);
+}
+
+}  // namespace
+
+Device::Device(Host& host, store::Record record)
+    : host_(host),
+      record_(std::move(record)),
+      has_identity_(!record_.state.bytes.empty()),
+      node_(make_node(host_, record_)) {
+  record_.state.bytes.clear();  // read from the store again when it is needed
+  if (!record_.failure.empty()) phase_ = Phase::failed;
+  registered_ = node_->exists();
+}
+
+Device::~Device() {
+  if (timer_ != 0) host_.loop.cancel(timer_);
+  if (worker_socket_) host_.loop.unwatch(worker_socket_.get());
+}
+
+View Device::view() const {
+  View view;
+  view.uuid = record_.uuid;
+  view.settings = record_.settings;
+  view.version = record_.version;
+  view.phase = phase_;
+  view.failure = record_.failure;
+  view.has_identity = has_identity_;
+  view.has_node = node_->exists() && registered_;
+  view.node = node_->kernel_node();
+  view.socket_path = node_->socket_path();
+  view.sequence = node_->sequence();
+  view.worker_pid = worker_pid_;
+  view.denied = denied_;
+  view.restarts = restarts_;
+  return view;
+}
+
+void Device::set_phase(Phase phase) {
+  if (phase_ == phase) return;
+  phase_ = phase;
+  log::info("device is " + std::string(to_string(phase)),
+            {{"device", record_.settings.name}, {"uuid", record_.uuid.to_string()}});
+  host_.bulletin.post(Notice::Kind::state_changed, view());
+}
+
+void Device::arm(std::chrono::milliseconds limit, std::function<void()> late) {
+  if (timer_ != 0) host_.loop.cancel(timer_);
+  timer_ = host_.loop.after(limit, [this, late = std::move(late)] {
+    timer_ = 0;
+    late();
+  });
+}
+
+void Device::finish(Result<void> result) {
+  if (timer_ != 0) host_.loop.cancel(std::exchange(timer_, 0));
+  goal_ = Goal::none;
+  if (Done done = std::exchange(done_, nullptr)) done(std::move(result));
+}
+
+// Takes the record for this manager and starts a new epoch: whatever an earlier worker still has
+// on its way to the store is stale from here on.
+Result<void> Device::acquire() {
+  VTPM_TRY(store::Record fresh, host_.store.get(record_.uuid));
+  VTPM_TRY(fresh.version, host_.store.acquire(record_.uuid, fresh.version, host_.owner));
+  fresh.state.bytes.clear();
+  record_ = std::move(fresh);
+  return {};
+}
+
+Result<std::optional<Checkpoint>> Device::stored_checkpoint() {
+  VTPM_TRY(const store::Record record, host_.store.get(record_.uuid));
+  VTPM_TRY(auto checkpoint, host_.vault.open(record));
+  if (checkpoint && checkpoint->permanent.empty())
+    return fail(ErrorCode::corrupt, "the stored state has no permanent part");
+  return checkpoint;
+}
+
+void Device::start(Done done) {
+  if (phase_ == Phase::on || phase_ == Phase::detached) return done(Result<void>{});
+  if (phase_ == Phase::failed)
+    return done(fail(ErrorCode::failed_precondition, "the device has failed: " + record_.failure,
+                     "'vtpmctl power-cycle' starts it anew and resets its PCRs"));
+  if (goal_ != Goal::none)
+    return done(fail(ErrorCode::busy, "the device is " + std::string(to_string(phase_)),
+                     "try again in a moment"));
+  done_ = std::move(done);
+  goal_ = Goal::start;
+  set_phase(Phase::starting);
+  arm(kStartLimit, [this] {
+    worker_failure_ = "it was not ready in time";
+    worker_alive_ ? kill_worker() : take_down();
+  });
+  if (auto started = power_on(); !started) {
+    finish(tl::unexpected<Error>(std::move(started).error()));
+    take_down();
+  }
+}
+
+Result<void> Device::power_on() {
+  VTPM_CHECK(acquire());
+  VTPM_TRY(const auto stored, stored_checkpoint());
+  Checkpoint cold = cold_checkpoint(stored, record_.version.generation);
+  VTPM_TRY(auto descriptors, node_->power_on());
+  registered_ = !node_->registers();
+  VTPM_CHECK(host_.journals.remove(record_.uuid));
+  return launch(std::move(cold), std::move(descriptors));
+}
+
+// The state that counts goes into a journal of its own before the worker that continues it exists.
+Result<void> Device::launch(Checkpoint checkpoint, std::vector<UniqueFd> descriptors) {
+  checkpoint.boot_id = host_.boot_id;
+  checkpoint.incarnation = record_.version.epoch;
+  const journal::Header header{.device = record_.uuid,
+                               .boot_id = host_.boot_id,
+                               .power_id = node_->power_id(),
+                               .incarnation = record_.version.epoch};
+  VTPM_TRY(const UniqueFd journal, host_.journals.create(header, &checkpoint));
+
+  std::array<int, 2> ends{};
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0)
+    return fail_errno("cannot make a socket pair", errno);
+  UniqueFd ours(ends[0]);
+  UniqueFd theirs(ends[1]);
+
+  privsep::Start start;
+  start.device = record_.uuid;
+  start.name = record_.settings.name;
+  start.node = static_cast<privsep::NodeKind>(record_.settings.node);
+  start.mode = static_cast<privsep::DeviceMode>(record_.settings.mode);
+  start.kind = static_cast<privsep::DeviceKind>(record_.settings.kind);
+  start.linux_hmac = record_.settings.linux_hmac;
+  start.firmware =
+      start.node == privsep::NodeKind::kernel || start.kind == privsep::DeviceKind::container;
+  start.fresh = !read_only(record_) && checkpoint.permanent.empty();
+  start.checkpoint = std::move(checkpoint);
+  std::vector<int> numbers{journal.get()};
+  for (const UniqueFd& fd : descriptors) numbers.push_back(fd.get());
+  VTPM_CHECK(
+      privsep::send_datagram(ours.get(), encode(privsep::Message{std::move(start)}), numbers));
+
+  worker_ready_ = false;
+  kill_when_forked_ = false;
+  worker_failure_.clear();
+  VTPM_CHECK(host_.forks.fork_worker(
+      std::move(theirs), {.forked = [this](Result<pid_t> pid) { on_forked(std::move(pid)); },
+                          .died = [this](int status) { on_died(status); }}));
+  worker_alive_ = true;
+  worker_socket_ = std::move(ours);
+  return host_.loop.watch(worker_socket_.get(), [this] { on_worker_readable(); });
+}
+
+void Device::on_forked(Result<pid_t> pid) {
+  if (!pid) {
+    worker_failure_ = pid.error().message;
+    return on_died(0);
+  }
+  worker_pid_ = *pid;
+  if (kill_when_forked_) kill_worker();
+}
+
+void Device::kill_worker() {
+  if (worker_pid_ != 0)
+    host_.forks.kill(worker_pid_);
+  else
+    kill_when_forked_ = true;
+}
+
+void Device::on_worker_readable() {
+  while (worker_socket_) {
+    auto received = privsep::receive_datagram(worker_socket_.get(), true);
+    if (!received && received.error().code == ErrorCode::busy) return;
+    Result<privsep::Message> message =
+        received && !received->bytes.empty()
+            ? privsep::decode(received->bytes)
+            : fail(ErrorCode::io, "the worker has closed its socket");
+    if (!message) {
+      // Its death is what counts, and follows.
+      host_.loop.unwatch(worker_socket_.get());
+      worker_socket_.reset();
+      if (!received || !received->bytes.empty()) worker_failure_ = message.error().message;
+      return kill_worker();
+    }
+    on_message(*message);
+  }
+}
+
+void Device::on_message(const privsep::Message& message) {
+  if (std::holds_alternative<privsep::Ready>(message)) {
+    worker_ready_ = true;
+    settle();
+  } else if (const auto* commit = std::get_if<privsep::Commit>(&message)) {
+    on_commit(commit->checkpoint);
+  } else if (const auto* denied = std::get_if<privsep::Denied>(&message)) {
+    on_denied(*denied);
+  } else if (const auto* failed = std::get_if<privsep::Failed>(&message)) {
+    worker_failure_ = failed->reason;
+  } else if (const auto* stopped = std::get_if<privsep::Stopped>(&message)) {
+    off_by_host_ = stopped->asked_by_host;
+  } else {
+    worker_failure_ = "it sent a message that only a manager sends";
+    kill_worker();
+  }
+}
+
+void Device::on_commit(const Checkpoint& checkpoint) {
+  const bool sound = !read_only(record_) && checkpoint.incarnation == record_.version.epoch &&
+                     checkpoint.permanent_version == record_.version.generation + 1 &&
+                     checkpoint.boot_id == host_.boot_id && !checkpoint.permanent.empty();
+  if (!sound) {
+    worker_failure_ = "it asked for a commit that its record does not allow";
+    return kill_worker();
+  }
+  host_.committer.add(record_, checkpoint,
+                      [this, sequence = checkpoint.sequence](Result<store::Version> version,
+                                                             const Bytes& wrapped_key) {
+                        on_committed(sequence, version, wrapped_key);
+                      });
+}
+
+void Device::on_committed(std::uint64_t sequence, const Result<store::Version>& version,
+                          const Bytes& wrapped_key) {
+  if (!version) {
+    log::error("the store does not take a commit",
+               {{"device", record_.settings.name}, {"why", version.error().message}});
+    if (worker_socket_)
+      (void)privsep::send_datagram(
+          worker_socket_.get(), encode(privsep::Message{privsep::Refused{version.error().message}}),
+          {}, true);
+    return;
+  }
+  record_.version = *version;
+  has_identity_ = true;
+  if (!wrapped_key.empty()) record_.wrapped_key = wrapped_key;
+  if (worker_socket_)
+    (void)privsep::send_datagram(
+        worker_socket_.get(),
+        encode(privsep::Message{privsep::Committed{sequence, version->generation}}), {}, true);
+}
+
+void Device::on_denied(const privsep::Denied& denied) {
+  denied_ += 1 + denied.suppressed;
+  Refusal refusal;
+  refusal.uuid = record_.uuid;
+  refusal.name = record_.settings.name;
+  refusal.command_code = denied.command_code;
+  refusal.reason = denied.reason;
+  refusal.locality = denied.locality;
+  refusal.response_code = denied.rc;
+  refusal.sequence = denied.sequence;
+  refusal.suppressed = denied.suppressed;
+  log::notice("command refused", {{"device", record_.settings.name},
+                                  {"command_code", fmt::format("{:#x}", denied.command_code)},
+                                  {"reason", std::to_string(denied.reason)},
+                                  {"suppressed", std::to_string(denied.suppressed)}});
+  host_.bulletin.post_refusal(view(), std::move(refusal));
+}
+
+void Device::on_kernel_event(const vtpm_event& event) {
+  if (event.type == VTPM_EVENT_REGISTERED && phase_ == Phase::starting) {
+    if (event.error != 0) {
+      worker_failure_ = fmt::format("the kernel did not register the device: errno {}, TPM {:#x}",
+                                    event.error, event.tpm_rc);
+      return kill_worker();
+    }
+    registered_ = true;
+    settle();
+  } else if (event.type == VTPM_EVENT_DESTROYED && phase_ == Phase::stopping) {
+    finish_off();
+  }
+}
+
+void Device::settle() {
+  if (!worker_ready_ || !registered_) return;
+  if (phase_ == Phase::starting)
+    if (auto stored = host_.store.set_powered(record_.uuid, record_.version, true); !stored)
+      log::warning("the store does not take that the device is on",
+                   {{"device", record_.settings.name}, {"why", stored.error().message}});
+  record_.powered = true;
+  set_phase(Phase::on);
+  if (goal_ == Goal::start || goal_ == Goal::cycle) finish({});
+}
+
+void Device::on_died(int wait_status) {
+  const pid_t pid = std::exchange(worker_pid_, 0);
+  if (worker_socket_) {
+    on_worker_readable();  // last words
+    if (worker_socket_) {
+      host_.loop.unwatch(worker_socket_.get());
+      worker_socket_.reset();
+    }
+  }
+  worker_alive_ = false;
+  worker_ready_ = false;
+  log::info("worker ended", {{"device", record_.settings.name},
+                             {"pid", std::to_string(pid)},
+                             {"status", std::to_string(wait_status)},
+                             {"why", worker_failure_}});
+  switch (goal_) {
+    case Goal::start:
+      finish(
+          fail(ErrorCode::io, "the device did not start: " +
+                                  (worker_failure_.empty() ? "its worker died" : worker_failure_)));
+      return take_down();
+    case Goal::stop: return take_down();
+    case Goal::park: return finish({});
+    case Goal::cycle: {
+      auto cycled = [this]() -> Result<void> {
+        VTPM_CHECK(acquire());
+        VTPM_TRY(const auto stored, stored_checkpoint());
+        VTPM_TRY(auto descriptors, node_->power_cycle());
+        VTPM_CHECK(host_.store.set_failure(record_.uuid, record_.version, ""));
+        record_.failure.clear();
+        return launch(cold_checkpoint(stored, record_.version.generation), std::move(descriptors));
+      }();
+      if (cycled) {
+        goal_ = Goal::start;  // another death is a failed start
+        set_phase(Phase::detached);
+      } else {
+        fail_with(cycled.error().message);
+        finish(tl::unexpected<Error>(std::move(cycled).error()));
+      }
+      return;
+    }
+    case Goal::none: break;
+  }
+  if (off_by_host_) {
+    off_by_host_ = false;
+    return take_down();
+  }
+  if (crash_loop(wait_status)) return;
+  replace_worker();
+}
+
+// Two crashes on one frame, or too many deaths in a minute: trying again would be an oracle for an
+// attacker and a loop for everybody else.
+bool Device::crash_loop(int wait_status) {
+  const auto now = std::chrono::steady_clock::now();
+  if (privsep::is_crash(wait_status)) {
+    const std::uint64_t sequence = node_->sequence();
+    crashes_on_sequence_ = sequence == crash_sequence_ ? crashes_on_sequence_ + 1 : 1;
+    crash_sequence_ = sequence;
+    if (crashes_on_sequence_ >= 2) {
+      fail_with(fmt::format("two workers crashed on command {}", sequence));
+      return true;
+    }
+  }
+  recent_deaths_.push_back(now);
+  while (!recent_deaths_.empty() && now - recent_deaths_.front() > kDeathWindow)
+    recent_deaths_.pop_front();
+  // Deaths that somebody outside ordered do not count against the device.
+  const bool own_fault = privsep::is_crash(wait_status) || !WIFSIGNALED(wait_status);
+  if (own_fault && recent_deaths_.size() >= kMaxDeaths) {
+    fail_with("its workers keep dying: " + worker_failure_);
+    return true;
+  }
+  return false;
+}
+
+void Device::replace_worker() {
+  set_phase(Phase::detached);
+  restarts_++;
+  if (auto resumed = resume_warm(); !resumed) return fail_with(resumed.error().message);
+  host_.bulletin.post(Notice::Kind::worker_replaced, view());
+}
+
+// The next incarnation continues where the last checkpoint is; the node and its clients stay.
+Result<void> Device::resume_warm() {
+  VTPM_TRY(auto found, host_.journals.read(record_.uuid));
+  const PowerId power_id = found ? found->header.power_id : PowerId{};
+  VTPM_CHECK(acquire());
+  RecoveryInput input;
+  input.boot_id = host_.boot_id;
+  input.store_version = record_.version.generation;
+  input.read_only = read_only(record_);
+  input.journal = std::move(found);
+  if (!input.read_only) {
+    VTPM_TRY(input.stored, stored_checkpoint());
+  }
+  VTPM_TRY(Checkpoint newest, newest_checkpoint(std::move(input)));
+  VTPM_TRY(auto descriptors, node_->attach(power_id));
+  return launch(std::move(newest), std::move(descriptors));
+}
+
+void Device::resume(Done done) {
+  if (!record_.failure.empty()) return done(Result<void>{});
+  const bool kernel_node = node_->registers();
+  if (kernel_node && !node_->exists()) return start(std::move(done));  // the power was cut
+  done_ = std::move(done);
+  goal_ = Goal::start;
+  registered_ = true;
+  set_phase(Phase::detached);
+  arm(kStartLimit, [this] { kill_worker(); });
+  auto resumed = resume_warm();
+  if (resumed) return;
+  if (!kernel_node && resumed.error().code == ErrorCode::not_found) {
+    // No client of a socket can still be there: its listener went with the last manager.
+    phase_ = Phase::off;
+    goal_ = Goal::none;
+    return start(std::exchange(done_, nullptr));
+  }
+  fail_with(resumed.error().message);
+  finish(tl::unexpected<Error>(std::move(resumed).error()));
+}
+
+void Device::discard_stale_node() {
+  if (phase_ == Phase::off && node_->exists()) take_down();
+}
+
+void Device::park(Done done) {
+  if (!worker_alive_) return done(Result<void>{});
+  if (done_) finish(fail(ErrorCode::unavailable, "vtpmd is stopping"));
+  done_ = std::move(done);
+  goal_ = Goal::park;
+  arm(kStopLimit, [this] { kill_worker(); });
+  if (!worker_socket_ ||
+      !privsep::send_datagram(worker_socket_.get(),
+                              encode(privsep::Message{privsep::Stop{privsep::Stop::How::park}}), {},
+                              true))
+    return kill_worker();  // every reply's effect is kept already: a kill loses nothing
+  node_->wake();
+}
+
+void Device::stop(bool release_number, Done done) {
+  if (phase_ == Phase::off) return done(Result<void>{});
+  if (goal_ != Goal::none)
+    return done(fail(ErrorCode::busy, "the device is " + std::string(to_string(phase_)),
+                     "try again in a moment"));
+  done_ = std::move(done);
+  goal_ = Goal::stop;
+  release_after_stop_ = release_number;
+  set_phase(Phase::stopping);
+  if (!worker_alive_) return take_down();
+  arm(kStopLimit, [this] { kill_worker(); });
+  if (!worker_socket_ || !worker_ready_ ||
+      !privsep::send_datagram(
+          worker_socket_.get(),
+          encode(privsep::Message{privsep::Stop{privsep::Stop::How::power_off}}), {}, true))
+    return kill_worker();
+  node_->wake();
+}
+
+void Device::power_cycle(Done done) {
+  if (phase_ == Phase::off)
+    return done(fail(ErrorCode::failed_precondition, "the device is off", "start it"));
+  if (goal_ != Goal::none)
+    return done(fail(ErrorCode::busy, "the device is " + std::string(to_string(phase_)),
+                     "try again in a moment"));
+  done_ = std::move(done);
+  goal_ = Goal::cycle;
+  set_phase(Phase::detached);
+  arm(kStartLimit, [this] { kill_worker(); });
+  if (worker_alive_)
+    kill_worker();  // as a power cut does
+  else
+    on_died(0);
+}
+
+void Device::take_down() {
+  set_phase(Phase::stopping);
+  // A node that no client ever saw: nobody can hold its number.
+  if (!registered_) release_after_stop_ = true;
+  registered_ = false;
+  auto gone = node_->destroy();
+  if (!gone) {
+    log::error("cannot take the node away",
+               {{"device", record_.settings.name}, {"why", gone.error().message}});
+    return finish_off();
+  }
+  if (*gone) return finish_off();
+  arm(kStopLimit, [this] { finish_off(); });  // the event follows
+}
+
+void Device::finish_off() {
+  if (release_after_stop_) (void)node_->release_number();
+  release_after_stop_ = false;
+  Result<void> result = host_.journals.remove(record_.uuid);
+  if (result) result = host_.store.set_powered(record_.uuid, record_.version, false);
+  if (result && !record_.failure.empty())
+    result = host_.store.set_failure(record_.uuid, record_.version, "");
+  record_.powered = false;
+  record_.failure.clear();
+  set_phase(Phase::off);
+  finish(std::move(result));
+}
+
+// Clients keep their node; their commands wait there until somebody mends it.
+void Device::fail_with(const std::string& reason) {
+  record_.failure = reason;
+  log::error("device has failed", {{"device", record_.settings.name}, {"why", reason}});
+  if (auto stored = host_.store.set_failure(record_.uuid, record_.version, reason); !stored)
+    log::error("the store does not take the failure",
+               {{"device", record_.settings.name}, {"why", stored.error().message}});
+  set_phase(Phase::failed);
+}
+
+}  // namespace vtpm::device

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+// Device: one vTPM as the manager sees it: its record, its node, its worker, its phase.
+//
+// Lives on the loop's thread. Every request ends in exactly one call of its Done. The phases:
+//
+//   off --start--> starting --(worker ready, node registered)--> on --stop--> stopping --> off
+//   on --(worker dies)--> detached --(next worker ready)--> on
+//   on, detached --(state lost, crash loop)--> failed --power_cycle--> detached, --stop--> off
+//
+// Source: Documentation/design/checkpoint.rst; US 12,386,650 figure 7 (power-on by mode).
+#pragma once
+
+#include <chrono>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/checkpoint.h"
+#include "device/bulletin.h"
+#include "device/committer.h"
+#include "device/fork_client.h"
+#include "device/loop.h"
+#include "device/node.h"
+#include "device/view.h"
+#include "journal/journal.h"
+#include "store/store.h"
+
+namespace vtpm::device {
+
+// What devices share; owned by the Manager and outlives them.
+struct Host {
+  Loop& loop;
+  store::Store& store;
+  Vault& vault;
+  Committer& committer;
+  journal::Folder& journals;
+  ForkClient& forks;
+  Bulletin& bulletin;
+  KernelControl* kernel;  // null: --no-kernel
+  BootId boot_id{};
+  std::string owner;  // this manager, in the store's versions
+  std::string socket_folder;
+};
+
+class Device {
+ public:
+  using Done = std::function<void(Result<void>)>;
+
+  Device(Host& host, store::Record record);
+  ~Device();
+
+  void start(Done done);
+  void stop(bool release_number, Done done);
+  void power_cycle(Done done);
+  // At the manager's start: goes on from the journal if the power has not been cut, else powers on.
+  void resume(Done done);
+  // At the manager's start, for a device that is off: a node that a crash left behind goes.
+  void discard_stale_node();
+  // At the manager's end: the worker goes, node and journal stay.
+  void park(Done done);
+  Result<void> release_number() { return node_->release_number(); }
+
+  void on_kernel_event(const vtpm_event& event);
+
+  [[nodiscard]] View view() const;
+  [[nodiscard]] Phase phase() const { return phase_; }
+  [[nodiscard]] const store::Record& record() const { return record_; }
+  [[nodiscard]] const Uuid& uuid() const { return record_.uuid; }
+
+ private:
+  // What ends the present transition.
+  enum class Goal : std::uint8_t { none, start, stop, park, cycle };
+
+  Result<void> acquire();
+  Result<std::optional<Checkpoint>> stored_checkpoint();
+  Result<void> power_on();
+  Result<void> resume_warm();
+  Result<void> launch(Checkpoint checkpoint, std::vector<UniqueFd> descriptors);
+
+  void on_worker_readable();
+  void on_message(const privsep::Message& message);
+  void on_commit(const Checkpoint& checkpoint);
+  void on_committed(std::uint64_t sequence, const Result<store::Version>& version,
+                    const Bytes& wrapped_key);
+  void on_denied(const privsep::Denied& denied);
+  void on_forked(Result<pid_t> pid);
+  void on_died(int wait_status);
+
+  void settle();          // starting or detached -> on, once everything is there
+  void replace_worker();  // on -> detached: another worker takes over
+  bool crash_loop(int wait_status);
+  void take_down();  // the node goes, then off
+  void finish_off();
+  void fail_with(const std::string& reason);
+  void kill_worker();
+  void set_phase(Phase phase);
+  void arm(std::chrono::milliseconds limit, std::function<void()> late);
+  void finish(Result<void> result);  // answers the caller that waits for the goal
+
+  Host& host_;
+  store::Record record_;
+  bool has_identity_;
+  std::unique_ptr<Node> node_;
+  Phase phase_ = Phase::off;
+  Goal goal_ = Goal::none;
+  Done done_;
+  Loop::TimerId timer_ = 0;
+  bool release_after_stop_ = false;
+
+  // The worker, if there is one.
+  UniqueFd worker_socket_;
+  pid_t worker_pid_ = 0;
+  bool worker_alive_ = false;  // forked or asked for, death not yet confirmed
+  bool kill_when_forked_ = false;
+  bool worker_ready_ = false;
+  bool registered_ = false;   // the node can be used by clients
+  bool off_by_host_ = false;  // the socket's control channel said SHUTDOWN
+  std::string worker_failure_;
+
+  std::uint64_t denied_ = 0;
+  std::uint64_t restarts_ = 0;
+  std::deque<std::chrono::steady_clock::time_point> recent_deaths_;
+  std::uint64_t crash_sequence_ = 0;  // frame on which a worker crashed last
+  int crashes_on_sequence_ = 0;
+};
+
+}  // namespace vtpm::device

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device/examination.h"
+
+#include <fmt/format.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+namespace vtpm::device {
+namespace {
+
+using Status = Finding::Status;
+
+Finding module_check(const ExaminationInput& in) {
+  if (in.kernel == nullptr)
+    return {"kernel module", Status::warning, "not in use (--no-kernel): socket nodes only",
+            "load it with 'modprobe vtpm' and restart vtpmd without --no-kernel"};
+  const auto version = in.kernel->version();
+  if (!version)
+    return {"kernel module", Status::failure, version.error().message, "reload the vtpm module"};
+  return {"kernel module", Status::ok,
+          fmt::format("loaded, interface {}.{}", version->abi_major, version->abi_minor), ""};
+}
+
+Finding number_check(const ExaminationInput& in) {
+  const std::string name = "device numbers";
+  if (in.kernel == nullptr) return {name, Status::ok, "none held", ""};
+  const auto nodes = in.kernel->list();
+  if (!nodes) return {name, Status::failure, nodes.error().message, "reload the vtpm module"};
+  const auto held = std::ranges::count_if(
+      *nodes, [](const vtpm_info& n) { return (n.conditions & VTPM_COND_NUMBER_HELD) != 0; });
+  const auto strangers = std::ranges::count_if(*nodes, [&in](const vtpm_info& n) {
+    return n.state != VTPM_STATE_DEAD && !in.devices.contains(uuid_of(n));
+  });
+  if (strangers != 0)
+    return {
+        name, Status::warning,
+        fmt::format("{} TPM devices in the kernel are not in the store", strangers),
+        "another program made them, or the store was replaced; unloading the module removes them"};
+  if (held != 0)
+    return {
+        name, Status::warning,
+        fmt::format("{} numbers of destroyed nodes are held back, in case a container still has "
+                    "the node",
+                    held),
+        "once those containers are gone: vtpmctl release --all"};
+  return {name, Status::ok, "none held", ""};
+}
+
+Finding journal_check(const ExaminationInput& in) {
+  const std::string path = in.options.run_dir + "/journal";
+  struct statfs fs{};
+  if (::statfs(path.c_str(), &fs) != 0)
+    return {"journal", Status::failure, "cannot look at " + path, "restart vtpmd"};
+  if (fs.f_type != RAMFS_MAGIC)
+    return {"journal", Status::failure, path + " is not on ramfs: volatile state may be swapped",
+            "restart vtpmd without --journal-anywhere"};
+  return {"journal", Status::ok, path + " is on ramfs", ""};
+}
+
+Finding store_check(const ExaminationInput& in) {
+  if (const auto sound = in.store.check(); !sound)
+    return {"store", Status::failure, sound.error().message,
+            "stop vtpmd and restore " + in.options.state_dir + "/store.db from a backup"};
+  struct statvfs fs{};
+  if (::statvfs(in.options.state_dir.c_str(), &fs) == 0 &&
+      fs.f_bavail * fs.f_frsize < 64ULL * 1024 * 1024)
+    return {"store", Status::warning, "less than 64 MB are free where the store is",
+            "free some space below " + in.options.state_dir};
+  return {"store", Status::ok, fmt::format("sound, {} devices", in.devices.size()), ""};
+}
+
+Finding key_check(const ExaminationInput& in) {
+  struct stat key{};
+  struct stat store{};
+  if (::lstat(in.options.host_key.c_str(), &key) != 0)
+    return {"host key", Status::failure, in.options.host_key + " is gone",
+            "put it back from a backup before vtpmd is restarted: without it no state can be read"};
+  if ((key.st_mode & 077) != 0)
+    return {"host key", Status::failure, in.options.host_key + " can be read by others",
+            "chmod 600 " + in.options.host_key};
+  if (::lstat((in.options.state_dir + "/store.db").c_str(), &store) == 0 &&
+      key.st_dev == store.st_dev)
+    return {"host key", Status::warning,
+            "it lies on the disk of the store: whoever copies that disk can open every state",
+            "keep it elsewhere and name it with --host-key FILE"};
+  return {"host key", Status::ok, "only its owner can read it", ""};
+}
+
+Finding engine_check(const ExaminationInput& in) {
+  if (in.fork_server <= 0 || ::access(fmt::format("/proc/{}", in.fork_server).c_str(), F_OK) != 0)
+    return {"engine", Status::failure, "the fork server is not running",
+            "restart vtpmd; see its log"};
+  return {"engine", Status::ok, fmt::format("fork server is process {}", in.fork_server), ""};
+}
+
+Finding device_check(const ExaminationInput& in) {
+  std::string failed;
+  for (const auto& [uuid, device] : in.devices)
+    if (device->phase() == Phase::failed) failed += " " + device->record().settings.name;
+  if (!failed.empty())
+    return {"devices", Status::failure, "failed:" + failed,
+            "'vtpmctl show NAME' says why; 'vtpmctl power-cycle NAME' starts one anew (its PCRs "
+            "reset)"};
+  return {"devices", Status::ok, "none has failed", ""};
+}
+
+}  // namespace
+
+std::vector<Finding> examine(const ExaminationInput& in) {
+  return {module_check(in),
+          number_check(in),
+          engine_check(in),
+          journal_check(in),
+          store_check(in),
+          key_check(in),
+          {"replay protection", Status::warning,
+           "an old copy of the whole store, put back while vtpmd was stopped, is not detected",
+           "keep the store's folder out of reach and out of rollbacks of the host's disk"},
+          device_check(in)};
+}
+
+}  // namespace vtpm::device

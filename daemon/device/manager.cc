@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device/manager.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sqlite3.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <future>
+#include <utility>
+
+#include "base/log.h"
+#include "device/examination.h"
+
+namespace vtpm::device {
+namespace {
+
+Result<void> make_folder(const std::string& path, mode_t mode) {
+  if (::mkdir(path.c_str(), mode) != 0 && errno != EEXIST)
+    return fail_errno("cannot make the folder " + path, errno);
+  if (::chmod(path.c_str(), mode) != 0)
+    return fail_errno("cannot set the mode of the folder " + path, errno);
+  return {};
+}
+
+Result<std::string> first_line(const std::string& path) {
+  std::ifstream file(path);
+  std::string line;
+  if (!std::getline(file, line)) return fail(ErrorCode::unavailable, "cannot read " + path);
+  return line;
+}
+
+Result<BootId> read_boot_id() {
+  VTPM_TRY(const std::string text, first_line("/proc/sys/kernel/random/boot_id"));
+  const auto uuid = Uuid::parse(text);
+  if (!uuid) return fail(ErrorCode::corrupt, "the kernel's boot id is not a UUID");
+  return uuid->bytes;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Manager>> Manager::open(ManagerOptions options) {
+  std::unique_ptr<Manager> manager(new Manager(std::move(options)));
+  VTPM_CHECK(manager->open_all());
+  return manager;
+}
+
+Manager::~Manager() {
+  devices_.clear();  // they point into everything else
+}
+
+Result<void> Manager::open_all() {
+  VTPM_TRY(loop_, Loop::make());
+  VTPM_CHECK(make_folder(options_.state_dir, 0700));
+  VTPM_CHECK(make_folder(options_.run_dir, 0755));
+  const std::string sockets = options_.run_dir + "/sockets";
+  VTPM_CHECK(make_folder(sockets, 0700));
+
+  const std::string journal = options_.run_dir + "/journal";
+  VTPM_CHECK(make_folder(journal, 0700));
+  if (!options_.volatile_on_any_filesystem) VTPM_CHECK(journal::Folder::mount_ramfs(journal));
+  VTPM_TRY(auto folder, journal::Folder::open(journal, options_.volatile_on_any_filesystem));
+  journals_.emplace(std::move(folder));
+
+  VTPM_TRY(store_, store::open_sqlite(options_.state_dir + "/store.db"));
+  if (options_.host_key.empty()) options_.host_key = options_.state_dir + "/host.key";
+  VTPM_TRY(auto host_key, store::HostKey::from_file(options_.host_key, true));
+  vault_ = std::make_unique<Vault>(std::move(host_key));
+  committer_ = std::make_unique<Committer>(*store_, *vault_);
+  loop_->set_round_end([this] { committer_->flush(); });
+
+  forks_ = std::make_unique<ForkClient>(*loop_, options_.engine_path);
+  VTPM_CHECK(forks_->start());
+  if (options_.kernel) {
+    VTPM_TRY(auto control, KernelControl::open());
+    kernel_.emplace(std::move(control));
+    VTPM_CHECK(loop_->watch(kernel_->fd(), [this] { on_kernel_events(); }));
+  }
+
+  VTPM_TRY(const BootId boot_id, read_boot_id());
+  const auto machine = first_line("/etc/machine-id");
+  host_ = std::make_unique<Host>(Host{.loop = *loop_,
+                                      .store = *store_,
+                                      .vault = *vault_,
+                                      .committer = *committer_,
+                                      .journals = *journals_,
+                                      .forks = *forks_,
+                                      .bulletin = bulletin_,
+                                      .kernel = kernel_ ? &*kernel_ : nullptr,
+                                      .boot_id = boot_id,
+                                      .owner = machine ? *machine : "this host",
+                                      .socket_folder = sockets});
+  return load_devices();
+}
+
+Result<void> Manager::load_devices() {
+  std::string after;
+  for (;;) {
+    VTPM_TRY(auto page, store_->list(after, 500));
+    if (page.empty()) return {};
+    for (store::Record& record : page) {
+      after = record.settings.name;
+      names_[after] = record.uuid;
+      const Uuid uuid = record.uuid;
+      devices_[uuid] = std::make_unique<Device>(*host_, std::move(record));
+    }
+  }
+}
+
+void Manager::run() {
+  loop_->post([this] { bring_back(); });
+  loop_->run();
+}
+
+void Manager::stop() {
+  loop_->post([this] { shut_down(); });
+}
+
+void Manager::bring_back() {
+  for (auto& [uuid, device] : devices_) {
+    if (!device->record().powered) {
+      device->discard_stale_node();
+      continue;
+    }
+    device->resume([name = device->record().settings.name](const Result<void>& done) {
+      if (!done)
+        log::error("cannot bring a device back", {{"device", name}, {"why", done.error().message}});
+    });
+  }
+  if (!kernel_) return;
+  const auto nodes = kernel_->list();
+  if (!nodes) return;
+  for (const vtpm_info& node : *nodes)
+    if (node.state != VTPM_STATE_DEAD && !devices_.contains(uuid_of(node)))
+      log::warning("the kernel has a TPM device that is not in the store",
+                   {{"uuid", uuid_of(node).to_string()}, {"tpm", std::to_string(node.tpm_number)}});
+}
+
+// Every worker ends; nodes and journals stay, so that the next run continues all of it.
+void Manager::shut_down() {
+  if (std::exchange(stopping_, true)) return;
+  bulletin_.close();
+  auto left = std::make_shared<std::size_t>(devices_.size() + 1);
+  const auto one_less = [this, left] {
+    if (--*left == 0) loop_->stop();
+  };
+  for (auto& [uuid, device] : devices_)
+    device->park([one_less](const Result<void>&) { one_less(); });
+  one_less();
+}
+
+void Manager::on_kernel_events() {
+  const auto events = kernel_->read_events();
+  if (!events) {
+    log::error("cannot read events", {{"why", events.error().message}});
+    loop_->unwatch(kernel_->fd());
+    return;
+  }
+  for (const vtpm_event& event : *events) {
+    if (event.type == VTPM_EVENT_OVERFLOW) {
+      after_overflow();
+      continue;
+    }
+    const auto device = devices_.find(uuid_of(event));
+    if (device != devices_.end()) device->second->on_kernel_event(event);
+  }
+}
+
+// Events were dropped, but states can be read: says again what each node's state implies.
+void Manager::after_overflow() {
+  const auto nodes = kernel_->list();
+  if (!nodes) return;
+  for (const vtpm_info& node : *nodes) {
+    const auto device = devices_.find(uuid_of(node));
+    if (device == devices_.end()) continue;
+    vtpm_event event{};
+    event.tpm_number = node.tpm_number;
+    event.error = node.register_errno;
+    event.tpm_rc = node.register_tpm_rc;
+    if ((node.conditions & VTPM_COND_REGISTERED) != 0 || node.register_errno != 0)
+      event.type = VTPM_EVENT_REGISTERED;
+    else if ((node.conditions & VTPM_COND_NUMBER_HELD) != 0)
+      event.type = VTPM_EVENT_DESTROYED;
+    device->second->on_kernel_event(event);
+  }
+}
+
+template <class T>
+Result<T> Manager::on_loop(std::function<void(std::function<void(Result<T>)>)> work) {
+  auto promise = std::make_shared<std::promise<Result<T>>>();
+  auto future = promise->get_future();
+  loop_->post([this, promise, work = std::move(work)] {
+    if (stopping_)
+      return promise->set_value(
+          fail(ErrorCode::unavailable, "vtpmd is stopping", "try again soon"));
+    work([promise](Result<T> result) { promise->set_value(std::move(result)); });
+  });
+  // Each transition has a limit of its own; this one is for a loop that has ended.
+  if (future.wait_for(std::chrono::minutes(3)) != std::future_status::ready)
+    return fail(ErrorCode::timed_out, "vtpmd did not answer", "see its log");
+  return future.get();
+}
+
+Result<Device*> Manager::find(const std::string& name_or_uuid) {
+  std::optional<Uuid> uuid = Uuid::parse(name_or_uuid);
+  if (const auto name = names_.find(name_or_uuid); name != names_.end()) uuid = name->second;
+  const auto device = uuid ? devices_.find(*uuid) : devices_.end();
+  if (device == devices_.end())
+    return fail(ErrorCode::not_found, "there is no device " + name_or_uuid,
+                "'vtpmctl list' shows all");
+  return device->second.get();
+}
+
+Result<View> Manager::change(const std::string& name, Change change) {
+  return on_loop<View>([this, name, change = std::move(change)](auto done) {
+    auto device = find(name);
+    if (!device) return done(tl::unexpected<Error>(std::move(device).error()));
+    Device* d = *device;
+    change(*d, [d, done](Result<void> result) {
+      if (!result) return done(tl::unexpected<Error>(std::move(result).error()));
+      done(d->view());
+    });
+  });
+}
+
+Result<View> Manager::create(const store::Settings& settings, bool start) {
+  auto created = on_loop<View>([this, settings](auto done) {
+    store::Record record;
+    auto uuid = Uuid::random();
+    if (!uuid) return done(tl::unexpected<Error>(std::move(uuid).error()));
+    record.uuid = *uuid;
+    record.settings = settings;
+    if (settings.node == static_cast<std::uint8_t>(privsep::NodeKind::kernel) && !kernel_)
+      return done(fail(ErrorCode::failed_precondition, "the kernel module vtpm is not in use",
+                       "load it with 'modprobe vtpm' and restart vtpmd, or use --node socket"));
+    if (auto stored = store_->create(record); !stored)
+      return done(tl::unexpected<Error>(std::move(stored).error()));
+    auto& device = devices_[record.uuid] = std::make_unique<Device>(*host_, record);
+    names_[settings.name] = record.uuid;
+    bulletin_.post(Notice::Kind::created, device->view());
+    done(device->view());
+  });
+  if (!created || !start) return created;
+  return this->start(created->uuid.to_string());
+}
+
+Result<View> Manager::start(const std::string& device) {
+  return change(device, [](Device& d, Device::Done done) { d.start(std::move(done)); });
+}
+
+Result<View> Manager::stop(const std::string& device, bool release_number) {
+  return change(device, [release_number](Device& d, Device::Done done) {
+    d.stop(release_number, std::move(done));
+  });
+}
+
+Result<View> Manager::power_cycle(const std::string& device) {
+  return change(device, [](Device& d, Device::Done done) { d.power_cycle(std::move(done)); });
+}
+
+Result<void> Manager::remove(const std::string& name, bool release_number, bool force) {
+  if (force) {
+    VTPM_CHECK(stop(name, release_number));
+  }
+  auto removed = on_loop<View>([this, name, release_number](auto done) {
+    auto device = find(name);
+    if (!device) return done(tl::unexpected<Error>(std::move(device).error()));
+    Device& d = **device;
+    if (d.phase() != Phase::off)
+      return done(fail(ErrorCode::failed_precondition,
+                       "the device is " + std::string(to_string(d.phase())),
+                       "stop it first, or delete it with --force"));
+    const View view = d.view();
+    auto done_in_store = [&]() -> Result<void> {
+      VTPM_TRY(const store::Record fresh, store_->get(d.uuid()));
+      VTPM_CHECK(store_->remove(d.uuid(), fresh.version));
+      return journals_->remove(d.uuid());
+    }();
+    if (!done_in_store) return done(tl::unexpected<Error>(std::move(done_in_store).error()));
+    if (release_number) (void)d.release_number();
+    vault_->forget(d.uuid());
+    bulletin_.forget(d.uuid());
+    names_.erase(view.settings.name);
+    devices_.erase(view.uuid);
+    bulletin_.post(Notice::Kind::deleted, view);
+    done(view);
+  });
+  if (!removed) return tl::unexpected<Error>(std::move(removed).error());
+  return {};
+}
+
+Result<std::uint32_t> Manager::release(const std::string& device) {
+  return on_loop<std::uint32_t>([this, device](auto done) {
+    if (!kernel_) return done(0U);
+    std::optional<Uuid> only = Uuid::parse(device);
+    if (const auto name = names_.find(device); name != names_.end()) only = name->second;
+    if (!device.empty() && !only)
+      return done(fail(ErrorCode::not_found, "there is no device " + device,
+                       "a deleted device is named by its uuid"));
+    auto nodes = kernel_->list();
+    if (!nodes) return done(tl::unexpected<Error>(std::move(nodes).error()));
+    std::uint32_t released = 0;
+    for (const vtpm_info& node : *nodes) {
+      if ((node.conditions & VTPM_COND_NUMBER_HELD) == 0 || (only && uuid_of(node) != *only))
+        continue;
+      if (kernel_->release_number(uuid_of(node))) released++;
+    }
+    done(released);
+  });
+}
+
+Result<View> Manager::show(const std::string& device) {
+  return change(device, [](Device&, Device::Done done) { done({}); });
+}
+
+Result<std::vector<View>> Manager::list(const std::string& after, std::size_t limit) {
+  return on_loop<std::vector<View>>([this, after, limit](auto done) {
+    std::vector<View> views;
+    for (auto it = names_.upper_bound(after); it != names_.end(); ++it) {
+      if (limit != 0 && views.size() == limit) break;
+      views.push_back(devices_.at(it->second)->view());
+    }
+    done(std::move(views));
+  });
+}
+
+Result<std::vector<Refusal>> Manager::refusals(const std::string& device, std::size_t limit) {
+  std::optional<Uuid> uuid;
+  if (!device.empty()) {
+    VTPM_TRY(const View view, show(device));
+    uuid = view.uuid;
+  }
+  return bulletin_.refusals(uuid, limit);
+}
+
+Result<std::vector<Finding>> Manager::examine() {
+  return on_loop<std::vector<Finding>>([this](auto done) {
+    done(device::examine({.options = options_,
+                          .store = *store_,
+                          .kernel = kernel_ ? &*kernel_ : nullptr,
+                          .fork_server = forks_->server_pid(),
+                          .devices = devices_}));
+  });
+}
+
+Versions Manager::versions() {
+  Versions versions;
+  versions.store = std::string("SQLite ") + ::sqlite3_libversion();
+  utsname name{};
+  if (::uname(&name) == 0) versions.kernel = name.release;
+  if (!kernel_) return versions;
+  if (const auto module = kernel_->version()) {
+    const auto* text = reinterpret_cast<const char*>(module->module_version);
+    versions.module.assign(text, ::strnlen(text, sizeof module->module_version));
+    versions.abi_major = module->abi_major;
+    versions.abi_minor = module->abi_minor;
+  }
+  return versions;
+}
+
+}  // namespace vtpm::device

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// Manager: every device of this host. What the API calls.
+//
+// The public calls may come from any thread and block until done; the work happens on the loop's
+// thread, which run() is. Owns the store, the journals' folder, the fork server and the devices.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "device/device.h"
+
+namespace vtpm::device {
+
+struct ManagerOptions {
+  std::string state_dir = "/var/lib/vtpm";
+  std::string run_dir = "/run/vtpm";
+  std::string engine_path = "/usr/libexec/vtpm-engine";
+  std::string host_key;                     // empty = state_dir/host.key
+  bool kernel = true;                       // false: socket nodes only
+  bool volatile_on_any_filesystem = false;  // the journal may be swapped: for tests
+};
+
+// One finding of a check; what `vtpmctl doctor` prints.
+struct Finding {
+  enum class Status : std::uint8_t { ok = 1, warning = 2, failure = 3 };
+  std::string name;
+  Status status = Status::ok;
+  std::string text;
+  std::string remedy;
+};
+
+struct Versions {
+  std::string module;  // empty: not loaded
+  std::uint32_t abi_major = 0, abi_minor = 0;
+  std::string store;
+  std::string kernel;
+};
+
+class Manager {
+ public:
+  // Opens everything and starts the fork server. Call it before the process has threads.
+  static Result<std::unique_ptr<Manager>> open(ManagerOptions options);
+  ~Manager();
+
+  // Brings devices that were on back, then serves until stop(); parks every device at the end.
+  void run();
+  void stop();  // any thread; also what a signal handler's descriptor ends in
+
+  Result<View> create(const store::Settings& settings, bool start);
+  Result<View> start(const std::string& device);
+  Result<View> stop(const std::string& device, bool release_number);
+  Result<View> power_cycle(const std::string& device);
+  Result<void> remove(const std::string& device, bool release_number, bool force);
+  // The number of a destroyed node, or all of them; how many were released.
+  Result<std::uint32_t> release(const std::string& device);
+  Result<View> show(const std::string& device);
+  Result<std::vector<View>> list(const std::string& after, std::size_t limit);
+  Result<std::vector<Refusal>> refusals(const std::string& device, std::size_t limit);
+  Result<std::vector<Finding>> examine();
+  Versions versions();
+  Bulletin& bulletin() { return bulletin_; }
+  Loop& loop() { return *loop_; }
+
+ private:
+  explicit Manager(ManagerOptions options) : options_(std::move(options)) {}
+  Result<void> open_all();
+  Result<void> load_devices();
+  void bring_back();
+  void shut_down();
+  void on_kernel_events();
+  void after_overflow();
+
+  // Runs `work` on the loop; it must call the completion it gets exactly once, now or later.
+  template <class T>
+  Result<T> on_loop(std::function<void(std::function<void(Result<T>)>)> work);
+  Result<Device*> find(const std::string& name_or_uuid);
+  using Change = std::function<void(Device&, Device::Done)>;
+  Result<View> change(const std::string& device, Change change);
+
+  ManagerOptions options_;
+  std::unique_ptr<Loop> loop_;
+  std::unique_ptr<store::Store> store_;
+  std::unique_ptr<Vault> vault_;
+  std::unique_ptr<Committer> committer_;
+  std::optional<journal::Folder> journals_;
+  std::unique_ptr<ForkClient> forks_;
+  std::optional<KernelControl> kernel_;
+  Bulletin bulletin_;
+  std::unique_ptr<Host> host_;
+  std::map<Uuid, std::unique_ptr<Device>> devices_;
+  std::map<std::string, Uuid> names_;
+  bool stopping_ = false;
+};
+
+}  // namespace vtpm::device

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the API shows of a device: a copy, safe to hand to any thread.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "base/uuid.h"
+#include "device/kernel_control.h"
+#include "store/store.h"
+
+namespace vtpm::device {
+
+// off -> starting -> on -> stopping -> off. detached: on for its clients, while a new worker takes
+// over. failed: its volatile state is lost or it keeps crashing; power-cycle or stop mends it.
+enum class Phase : std::uint8_t { off, starting, on, detached, stopping, failed };
+std::string_view to_string(Phase phase);
+
+struct View {
+  Uuid uuid;
+  store::Settings settings;
+  store::Version version;
+  Phase phase = Phase::off;
+  std::string failure;
+  bool has_identity = false;
+  bool has_node = false;  // `node` or `socket_path` can be used by clients now
+  KernelNode node;
+  std::string socket_path;
+  std::uint64_t sequence = 0;
+  int worker_pid = 0;
+  std::uint64_t denied = 0;
+  std::uint64_t restarts = 0;
+};
+
+}  // namespace vtpm::device

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// vtpmd: the manager. See vtpmd(8).
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sysexits.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+
+#include "api/server.h"
+#include "base/log.h"
+#include "device/manager.h"
+
+namespace {
+
+using vtpm::Error;
+using vtpm::Result;
+
+struct Options {
+  vtpm::device::ManagerOptions manager;
+  std::string admin_group;
+  std::string observe_group;
+  std::string log_level = "info";
+  bool no_kernel = false;
+};
+
+void describe(CLI::App& app, Options& o) {
+  app.set_version_flag("--version", "vtpmd " VTPM_VERSION);
+  app.add_option("--state-dir", o.manager.state_dir, "Where records and keys are kept (mode 0700)")
+      ->capture_default_str();
+  app.add_option("--run-dir", o.manager.run_dir, "Where sockets and the journal live")
+      ->capture_default_str();
+  app.add_option("--engine", o.manager.engine_path, "The vtpm-engine program")
+      ->capture_default_str();
+  app.add_option(
+      "--host-key", o.manager.host_key,
+      "32 secret bytes that seal every state (default: STATE-DIR/host.key, made if absent)");
+  app.add_flag("--no-kernel", o.no_kernel, "Serve socket nodes only; needs no kernel module");
+  app.add_flag("--journal-anywhere", o.manager.volatile_on_any_filesystem,
+               "Keep the journal in RUN-DIR even if that is not ramfs: volatile state, with its "
+               "secrets, may then be swapped out. For tests");
+  app.add_option("--admin-group", o.admin_group,
+                 "Group that may use RUN-DIR/admin.sock (default: root alone)");
+  app.add_option("--observe-group", o.observe_group,
+                 "Group that may use RUN-DIR/observe.sock (default: root alone)");
+  app.add_option("--log-level", o.log_level, "error, warning, notice, info or debug")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"error", "warning", "notice", "info", "debug"}));
+  app.footer(
+      "Exit status: 0 stopped as asked; 64 usage; 69 something it needs is not there; "
+      "70 it failed.\nSee vtpmd(8) and vtpmctl(1).");
+}
+
+vtpm::log::Level level_of(const std::string& name) {
+  using vtpm::log::Level;
+  if (name == "error") return Level::error;
+  if (name == "warning") return Level::warning;
+  if (name == "notice") return Level::notice;
+  if (name == "debug") return Level::debug;
+  return Level::info;
+}
+
+// This process holds the keys of every device: no dump, no swap where limits allow.
+void protect_memory() {
+  const rlimit no_core{0, 0};
+  (void)::setrlimit(RLIMIT_CORE, &no_core);
+  (void)::prctl(PR_SET_DUMPABLE, 0);
+  (void)::mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
+}
+
+// SIGTERM and SIGINT end the loop by way of a descriptor: no code runs in a signal handler.
+Result<vtpm::UniqueFd> signals_as_descriptor() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  ::signal(SIGPIPE, SIG_IGN);
+  if (::sigprocmask(SIG_BLOCK, &set, nullptr) != 0)
+    return vtpm::fail_errno("cannot block signals", errno);
+  vtpm::UniqueFd fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!fd) return vtpm::fail_errno("cannot make a signal descriptor", errno);
+  return fd;
+}
+
+Result<void> serve(const Options& options) {
+  VTPM_TRY(const vtpm::UniqueFd signals, signals_as_descriptor());
+  // Before any thread: the fork server is a child of a process with one thread.
+  VTPM_TRY(auto manager, vtpm::device::Manager::open(options.manager));
+  VTPM_CHECK(manager->loop().watch(signals.get(), [&] {
+    signalfd_siginfo info{};
+    while (::read(signals.get(), &info, sizeof info) > 0) {
+    }
+    vtpm::log::info("stopping: devices are parked");
+    ::sd_notify(0, "STOPPING=1");
+    manager->stop();
+  }));
+  VTPM_TRY(const auto server,
+           vtpm::api::Server::start(*manager, {.run_dir = options.manager.run_dir,
+                                               .admin_group = options.admin_group,
+                                               .observe_group = options.observe_group,
+                                               .libtpms_version = VTPM_LIBTPMS_VERSION}));
+  ::sd_notify(0, "READY=1");
+  vtpm::log::info("ready", {{"run_dir", options.manager.run_dir}});
+  manager->run();
+  return {};
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options options;
+  CLI::App app{
+      "vtpmd manages virtual TPM 2.0 devices: their records, their nodes and the workers that "
+      "serve them."};
+  describe(app, options);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? EX_OK : EX_USAGE;
+  }
+  options.manager.kernel = !options.no_kernel;
+  vtpm::log::set_program("vtpmd");
+  vtpm::log::set_level(level_of(options.log_level));
+  protect_memory();
+  if (const auto served = serve(options); !served) {
+    const Error& error = served.error();
+    vtpm::log::error(error.message, {{"hint", error.hint}});
+    return error.code == vtpm::ErrorCode::unavailable || error.code == vtpm::ErrorCode::not_found
+               ? EX_UNAVAILABLE
+               : EX_SOFTWARE;
+  }
+  return EX_OK;
+}
