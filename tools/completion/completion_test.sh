@@ -1,0 +1,60 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# Completes some command lines with vtpmctl.bash. Usage: completion_test.sh VTPMCTL
+set -u
+here=$(dirname "$(readlink -f "$0")")
+vtpmctl=$1
+failed=0
+
+# Answers for devices stand in for a vtpmd; all else is the program's own.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cat > "$work/vtpmctl" <<SCRIPT
+#!/bin/bash
+case "\$*" in
+  *"__complete devices") printf 'web\ton\nweb-2\toff\ndb\ton\n'; echo "\$*" > "$work/asked" ;;
+  *) exec "$vtpmctl" "\$@" ;;
+esac
+SCRIPT
+chmod +x "$work/vtpmctl"
+
+# shellcheck source=/dev/null
+. "$here/vtpmctl.bash"
+
+# check EXPECTED WORD...: what is offered for the last word, sorted, in one line.
+check() {
+  local expected=$1 got
+  shift
+  COMP_WORDS=("$work/vtpmctl" "$@")
+  COMP_CWORD=$#
+  COMPREPLY=()
+  _vtpmctl
+  got=$(printf '%s\n' "${COMPREPLY[@]}" | sort | paste -sd' ')
+  if [[ $got != "$expected" ]]; then
+    echo "FAIL: vtpmctl $*: expected '$expected', got '$got'"
+    failed=1
+  fi
+}
+
+check "start stop" st
+check "power-cycle" po
+check "create delete denied doctor list power-cycle release show start stop version watch" ""
+check "web web-2" start w
+check "db web web-2" stop web ""
+check "db web web-2" denied --limit 5 ""
+check "--command-timeout --compat" create x --com
+check "--quiet" --q
+check "--output" list --out
+check "read-only read-write" create x --mode ""
+check "json" -o j
+check "vm" create x --for v
+check "list" -o json li
+check "" create x --owner ""
+check "" create ""
+check "" list ""
+check "db" --socket /s show d
+if [[ $(cat "$work/asked") != "--socket /s __complete devices" ]]; then
+  echo "FAIL: --socket is not passed on: $(cat "$work/asked")"
+  failed=1
+fi
+exit $failed

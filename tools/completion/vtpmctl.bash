@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+# bash completion for vtpmctl. Install as /usr/share/bash-completion/completions/vtpmctl.
+#
+# Verbs, options and devices come from vtpmctl itself (vtpmctl __complete), so that they cannot
+# grow old. Device names that are printed there hold nothing that a shell would expand.
+
+_vtpmctl_words() {
+  "${COMP_WORDS[0]}" "${@}" 2>/dev/null | cut -f1
+}
+
+_vtpmctl() {
+  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
+  local verb="" global=() word i
+  COMPREPLY=()
+
+  for ((i = 1; i < COMP_CWORD; ++i)); do
+    word=${COMP_WORDS[i]}
+    case $word in
+      --socket) global=(--socket "${COMP_WORDS[i + 1]}"); ((++i)) ;;
+      -o | --output) ((++i)) ;;
+      -*) ;;
+      *)
+        verb=$word
+        break
+        ;;
+    esac
+  done
+
+  case $prev in
+    -o | --output) mapfile -t COMPREPLY < <(compgen -W "table json" -- "$cur"); return ;;
+    --mode) mapfile -t COMPREPLY < <(compgen -W "read-only read-write" -- "$cur"); return ;;
+    --for) mapfile -t COMPREPLY < <(compgen -W "container vm open" -- "$cur"); return ;;
+    --node) mapfile -t COMPREPLY < <(compgen -W "kernel socket" -- "$cur"); return ;;
+    --compat) mapfile -t COMPREPLY < <(compgen -W "linux-hmac" -- "$cur"); return ;;
+    --socket | --socket-path)
+      mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+      compopt -o filenames 2>/dev/null
+      return
+      ;;
+    --owner | --command-timeout | --detach-timeout | --limit) return ;;
+  esac
+
+  local words=""
+  if [[ $cur == -* ]]; then
+    if [[ -n $verb ]]; then
+      words=$(_vtpmctl_words __complete options "$verb")
+    else
+      words=$(_vtpmctl_words __complete options)
+    fi
+  elif [[ -z $verb ]]; then
+    words=$(_vtpmctl_words __complete verbs)
+  else
+    case $verb in
+      show | start | stop | delete | power-cycle | release | watch | denied)
+        words=$(_vtpmctl_words "${global[@]}" __complete devices)
+        ;;
+      help) words=$(_vtpmctl_words __complete verbs) ;;
+    esac
+  fi
+  mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+}
+
+complete -F _vtpmctl vtpmctl
