@@ -25,9 +25,9 @@ Parsed malformed(Parsed parsed, Malformed what, std::uint32_t rc) {
 // libtpms tells a tag that names another structure of the specification (TPM_RC_BAD_TAG) from one
 // that names nothing (TPM_RC_VALUE); TPM 1.2 command tags name nothing.
 std::uint32_t rc_of_tag(std::uint16_t tag) {
-  constexpr std::array<std::uint16_t, 15> other_structures = {
-      0x00c4, 0x8000, 0x8014, 0x8015, 0x8016, 0x8017, 0x8018, 0x8019,
-      0x801a, 0x8021, 0x8022, 0x8023, 0x8024, 0x8025, 0x8029};
+  constexpr std::array<std::uint16_t, 14> other_structures = {
+      0x00c4, 0x8000, 0x8014, 0x8015, 0x8016, 0x8017, 0x8018,
+      0x8019, 0x801a, 0x8021, 0x8022, 0x8023, 0x8024, 0x8025};
   return std::ranges::find(other_structures, tag) != other_structures.end() ? kRcBadTag : kRcValue;
 }
 
