@@ -18,6 +18,10 @@ constexpr std::size_t kSeedSize = 64;
 constexpr std::size_t kDrbgSeedSize = 48;  // AES-256 key and counter block
 constexpr std::size_t kSha1Size = 20;
 
+constexpr std::uint32_t kUnassigned = 0x40000008;      // TPM_RH_UNASSIGNED
+constexpr std::uint32_t kFirstTransient = 0x80000000;  // TRANSIENT_FIRST
+constexpr std::uint32_t kLoadedObjects = 3;            // MAX_LOADED_OBJECTS
+
 struct Header {
   std::uint32_t magic;
   std::uint16_t version;  // the one that 0.9.2 writes
@@ -276,8 +280,11 @@ Result<VolatileLayout> parse_volatile(ByteView blob) {
   w.u32();       // exclusiveAuditSession
   w.fixed<8>();  // time
   v.platform_enabled = w.fixed<1>();
-  w.u8();          // pcrReConfig
-  w.u32();         // DRTM handle
+  w.u8();  // pcrReConfig
+  // The sequence object of a dynamic launch, which libtpms uses as an index without a look.
+  const std::uint32_t drtm = w.u32();
+  if (w.ok() && drtm != kUnassigned && drtm - kFirstTransient >= kLoadedObjects)
+    w.complain("impossible DRTM sequence");
   w.u8();          // DRTM before startup
   w.u8();          // startup at locality 3
   w.skip_block();  // daUsed

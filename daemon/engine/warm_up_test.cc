@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+// After the warm-up, the fork server's memory (which every worker inherits) holds none of the
+// secrets that its TPM drew at Startup.
+#include "engine/warm_up.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "base/uuid.h"
+#include "engine/engine.h"
+#include "engine/state_blob.h"
+#include "engine/test_commands.h"
+
+// The sanitizer's quarantine keeps freed memory on purpose.
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = false;
+#endif
+
+namespace vtpm::engine {
+namespace {
+
+using namespace testing;
+
+constexpr std::byte kMask{0xa5};
+
+// 16 bytes of a secret, kept masked so that the search does not find the search's own copy.
+struct Needle {
+  std::string name;
+  std::array<std::byte, 16> masked{};
+};
+
+Needle needle(std::string name, const std::byte* at) {
+  Needle n;
+  n.name = std::move(name);
+  for (std::size_t i = 0; i < n.masked.size(); i++) n.masked[i] = at[i] ^ kMask;
+  return n;
+}
+
+bool matches(const Needle& n, const std::byte* at) {
+  for (std::size_t i = 0; i < n.masked.size(); i++)
+    if ((n.masked[i] ^ kMask) != at[i]) return false;
+  return true;
+}
+
+// Every place of every readable mapping of this process where a needle lies.
+std::vector<std::string> search(const std::vector<Needle>& needles) {
+  std::vector<std::string> found;
+  std::ifstream maps("/proc/self/maps");
+  const UniqueFd mem(::open("/proc/self/mem", O_RDONLY | O_CLOEXEC));
+  static std::vector<std::byte> buffer;
+  std::string line;
+  std::vector<std::string> lines;
+  while (std::getline(maps, line)) lines.push_back(line);
+  for (const std::string& map : lines) {
+    std::size_t begin = 0;
+    std::size_t end = 0;
+    char mode[5] = {};
+    if (std::sscanf(map.c_str(), "%zx-%zx %4s", &begin, &end, mode) != 3 || mode[0] != 'r')
+      continue;
+    if (map.find("[v") != std::string::npos) continue;  // vvar, vsyscall
+    const std::size_t size = end - begin;
+    if (size > (std::size_t{1} << 30)) continue;
+    wipe(buffer);
+    buffer.resize(size);
+    const ssize_t got = ::pread(mem.get(), buffer.data(), size, static_cast<off_t>(begin));
+    if (got < 16) continue;
+    const auto buffer_at = reinterpret_cast<std::size_t>(buffer.data());
+    for (std::size_t i = 0; i + 16 <= static_cast<std::size_t>(got); i++) {
+      const std::size_t address = begin + i;
+      if (address >= buffer_at && address < buffer_at + buffer.capacity()) continue;
+      for (const Needle& n : needles)
+        if (buffer[i] == (n.masked[0] ^ kMask) && matches(n, &buffer[i])) {
+          std::ostringstream where;
+          where << n.name << " at " << std::hex << address << " in " << map;
+          found.push_back(where.str());
+        }
+    }
+  }
+  wipe(buffer);
+  return found;
+}
+
+std::vector<Needle> needles_of(ByteView state) {
+  const VolatileLayout v = parse_volatile(state).value();
+  std::vector<Needle> needles;
+  const auto add = [&](const char* name, const Field& field) {
+    for (std::size_t i = 0; i + 16 <= field.size; i += 16)
+      needles.push_back(
+          needle(std::string(name) + "+" + std::to_string(i), &state[field.offset + i]));
+  };
+  add("drbg seed", v.drbg_seed);
+  add("null proof", v.null_proof);
+  add("null seed", v.null_seed);
+  add("commit nonce", v.commit_nonce);
+  return needles;
+}
+
+TEST(WarmUp, LeavesNoSecretInMemory) {
+  if (kSanitized) GTEST_SKIP() << "the sanitizer keeps freed memory";
+  std::vector<Needle> needles;
+  std::size_t found_before = 0;
+  ASSERT_TRUE(warm_up_observed([&](ByteView state) {
+    needles = needles_of(state);
+    found_before = search(needles).size();
+  }));
+  ASSERT_GE(needles.size(), 3U + 4 + 4 + 2);
+  // The search can find: while the TPM ran, each was there (in libtpms, and in the blob).
+  EXPECT_GE(found_before, needles.size());
+  EXPECT_THAT(search(needles), ::testing::IsEmpty());
+}
+
+TEST(WarmUp, TheSearchFindsWhatIsThere) {
+  std::vector<std::byte> secret(16);
+  ASSERT_TRUE(fill_random(secret));
+  const std::vector<Needle> needles{needle("control", secret.data())};
+  EXPECT_EQ(search(needles).size(), 1U);
+  wipe(secret);
+  EXPECT_THAT(search(needles), ::testing::IsEmpty());
+}
+
+TEST(WarmUp, EveryOriginStartsAfterIt) {
+  ASSERT_TRUE(Engine::warm_up());
+  ASSERT_TRUE(Engine::warm_up());
+  for (const Origin origin : {Origin::blank, Origin::fresh}) {
+    auto tpm = must_start({.origin = origin});
+    EXPECT_TRUE(tpm->startup_clear());
+    const SecretBytes permanent = tpm->permanent().value();
+    EXPECT_EQ(is_blank(permanent).value(), origin == Origin::blank);
+    const SecretBytes state = tpm->volatile_state().value();
+    const VolatileLayout v = parse_volatile(state).value();
+    for (const Field& field : {v.null_proof, v.null_seed, v.drbg_seed, v.commit_nonce}) {
+      const auto bytes = ByteView(state).subspan(field.offset, field.size);
+      EXPECT_TRUE(
+          std::any_of(bytes.begin(), bytes.end(), [](auto b) { return b != std::byte{0}; }));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace vtpm::engine
