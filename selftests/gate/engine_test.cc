@@ -30,6 +30,12 @@ class Pipeline {
     gate_.patch_reply(frame, reply);
     return reply;
   }
+  void power_cycle() {
+    const Bytes permanent = tpm_->permanent();
+    tpm_.reset();  // before the next one is made
+    tpm_ = Tpm::from(permanent);
+    tpm_->startup();
+  }
   [[nodiscard]] Tpm& tpm() { return *tpm_; }
 
  private:
@@ -92,6 +98,39 @@ TEST_P(Cases, AreAnsweredAsExpectedAndLeaveTheStateAsTheyMust) {
 }
 
 INSTANTIATE_TEST_SUITE_P(LinuxHmac, Cases, testing::Bool());
+
+// What PCR_Allocate's condition rests on: a bank that is not named keeps its PCRs, and one that is
+// named as it is changes nothing, also after the reset at which an allocation counts.
+TEST(PcrAllocate, WhatTheGateLetsThroughChangesNothing) {
+  const Bytes question = from_hex("8001000000160000017a000000050000000000000001").value();
+  for (const char* selection : {"00000000", "00000001 000b 03 ffffff", "00000001 000b 04 ffffff00",
+                                "00000001 0012 01 00", "00000001 0012 03 000000"}) {
+    SCOPED_TRACE(selection);
+    Pipeline pipeline({});
+    bool executed = false;
+    const Bytes before = pipeline.run(question, executed);
+    ASSERT_GT(before.size(), 40U);
+    Case allocate{"PCR_Allocate", "", "PLATFORM", selection};
+    pipeline.run(build(allocate, {}).value(), executed);
+    EXPECT_TRUE(executed);
+    EXPECT_EQ(pipeline.tpm().run(question), before);
+    pipeline.power_cycle();
+    EXPECT_EQ(pipeline.tpm().run(question), before);
+  }
+}
+
+TEST(PcrAllocate, AnotherAllocationIsSeenAfterTheReset) {
+  const Bytes question = from_hex("8001000000160000017a000000050000000000000001").value();
+  Pipeline pipeline({.pcr_banks_kept = true});
+  bool executed = false;
+  const Bytes before = pipeline.run(question, executed);
+  // Only the SHA-1 bank goes: a TPM without PCRs of its own algorithm would refuse.
+  Case allocate{"PCR_Allocate", "", "PLATFORM", "00000001 0004 03 000000"};
+  pipeline.run(build(allocate, {}).value(), executed);
+  EXPECT_TRUE(executed);
+  pipeline.power_cycle();
+  EXPECT_NE(pipeline.tpm().run(question), before);
+}
 
 TEST(CaseData, IsSoundAndNamesEveryCommand) {
   std::set<std::string_view> named;

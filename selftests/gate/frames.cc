@@ -111,10 +111,8 @@ void keep(const Case& one, ByteView reply, Saved& saved) {
 
 bool is_managed(const Case& one) {
   if (one.command.empty() || one.command == "FlushContext" || !one.sessions.empty()) return false;
-  if (one.parameters.starts_with('$') && one.save != Save::allocation &&
-      one.parameters != "$allocation") {
-    return false;
-  }
+  const bool uses_saved = one.parameters.starts_with('$') && one.parameters != "$allocation";
+  if (uses_saved) return false;
   for (const std::string& handle : words(one.handles)) {
     if (handle.starts_with('$') || handle.starts_with("80") || handle.starts_with("02") ||
         handle.starts_with("03")) {

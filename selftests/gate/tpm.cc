@@ -103,6 +103,10 @@ std::unique_ptr<Tpm> Tpm::blank() {
   return std::unique_ptr<Tpm>(new Tpm(state));
 }
 
+std::unique_ptr<Tpm> Tpm::from(const Bytes& permanent) {
+  return std::unique_ptr<Tpm>(new Tpm(permanent));
+}
+
 Bytes Tpm::run(ByteView frame) {
   Bytes in = to_bytes(frame);
   unsigned char* reply = nullptr;

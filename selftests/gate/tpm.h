@@ -13,8 +13,9 @@ namespace vtpm::gate_test {
 
 class Tpm {
  public:
-  static std::unique_ptr<Tpm> manufacture();  // random seeds
-  static std::unique_ptr<Tpm> blank();        // seeds and proofs of 64 zero bytes
+  static std::unique_ptr<Tpm> manufacture();                 // random seeds
+  static std::unique_ptr<Tpm> blank();                       // seeds and proofs of 64 zero bytes
+  static std::unique_ptr<Tpm> from(const Bytes& permanent);  // after a power cut
   Tpm(const Tpm&) = delete;
   Tpm& operator=(const Tpm&) = delete;
   ~Tpm();
