@@ -14,8 +14,9 @@ bool means_no_room(int errnum) { return errnum == ENOSPC || errnum == EDQUOT || 
 
 }  // namespace
 
-tl::unexpected<Error> fail_sqlite(sqlite3* db, int rc, std::string_view what, bool may_be_applied) {
-  const int errnum = db != nullptr ? sqlite3_system_errno(db) : 0;
+tl::unexpected<Error> fail_sqlite(int rc, std::string_view what, bool may_be_applied) {
+  // Still that of the call that failed; sqlite3_system_errno() is not set for a failed COMMIT.
+  const int errnum = (rc & 0xff) == SQLITE_IOERR ? errno : 0;
   // The text for the code, not sqlite3_errmsg(): that one may quote values.
   const std::string text = fmt::format("{}: {}", what, sqlite3_errstr(rc));
   switch (rc & 0xff) {
@@ -52,21 +53,21 @@ tl::unexpected<Error> fail_sqlite(sqlite3* db, int rc, std::string_view what, bo
 
 Result<void> execute(sqlite3* db, const char* sql) {
   const int rc = sqlite3_exec(db, sql, nullptr, nullptr, nullptr);
-  if (rc != SQLITE_OK) return fail_sqlite(db, rc, "store");
+  if (rc != SQLITE_OK) return fail_sqlite(rc, "store");
   return {};
 }
 
 Result<std::int64_t> query_integer(sqlite3* db, const char* sql) {
   VTPM_TRY(const Statement statement, Statement::prepare(db, sql));
   Query query(statement);
-  if (const int rc = query.step(); rc != SQLITE_ROW) return fail_sqlite(db, rc, "store");
+  if (const int rc = query.step(); rc != SQLITE_ROW) return fail_sqlite(rc, "store");
   return query.integer(0);
 }
 
 Result<std::string> query_text(sqlite3* db, const char* sql) {
   VTPM_TRY(const Statement statement, Statement::prepare(db, sql));
   Query query(statement);
-  if (const int rc = query.step(); rc != SQLITE_ROW) return fail_sqlite(db, rc, "store");
+  if (const int rc = query.step(); rc != SQLITE_ROW) return fail_sqlite(rc, "store");
   return query.text(0);
 }
 
@@ -77,7 +78,7 @@ Result<Statement> Statement::prepare(sqlite3* db, const char* sql) {
   if (rc == SQLITE_ERROR)  // a table or column is missing
     return fail(ErrorCode::corrupt, "store: its tables are not those of a store of vtpmd",
                 "restore the store from a backup");
-  if (rc != SQLITE_OK) return fail_sqlite(db, rc, "store");
+  if (rc != SQLITE_OK) return fail_sqlite(rc, "store");
   return statement;
 }
 
@@ -122,7 +123,7 @@ Transaction::~Transaction() {
 
 Result<void> Transaction::commit() {
   const int rc = sqlite3_exec(db_, "COMMIT", nullptr, nullptr, nullptr);
-  if (rc != SQLITE_OK) return fail_sqlite(db_, rc, "store: commit", true);
+  if (rc != SQLITE_OK) return fail_sqlite(rc, "store: commit", true);
   db_ = nullptr;
   return {};
 }

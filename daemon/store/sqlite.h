@@ -18,8 +18,9 @@
 namespace vtpm::store {
 
 // What a SQLite result code means for the caller. `may_be_applied`: it came from a COMMIT, so that
-// an I/O error leaves open whether the transaction is on the disk.
-[[nodiscard]] tl::unexpected<Error> fail_sqlite(sqlite3* db, int rc, std::string_view what,
+// an I/O error leaves open whether the transaction is on the disk. Call it before anything else
+// that may set errno.
+[[nodiscard]] tl::unexpected<Error> fail_sqlite(int rc, std::string_view what,
                                                 bool may_be_applied = false);
 
 struct CloseDatabase {

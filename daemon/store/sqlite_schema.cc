@@ -121,10 +121,10 @@ Result<void> check_schema(sqlite3* db, const std::string& path) {
 Result<OpenStore> open_store_file(const std::string& path) {
   if (path.find('\0') != std::string::npos)
     return fail(ErrorCode::invalid_argument, "the path of the store holds a NUL character");
-  VTPM_TRY(const std::string folder, make_private_folder(folder_of(path)));
   const std::string name = path.substr(path.find_last_of('/') + 1);  // npos + 1 = 0
   if (name.empty())
     return fail(ErrorCode::invalid_argument, fmt::format("{} does not name a file", path));
+  VTPM_TRY(const std::string folder, make_private_folder(folder_of(path)));
   const std::string file = folder + "/" + name;
   OpenStore store;
   VTPM_TRY(store.lock, lock_store(file));
@@ -139,7 +139,7 @@ Result<OpenStore> open_store_file(const std::string& path) {
       SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_EXRESCODE,
       nullptr);
   store.db.reset(raw);
-  if (rc != SQLITE_OK) return fail_sqlite(raw, rc, fmt::format("cannot open store {}", path));
+  if (rc != SQLITE_OK) return fail_sqlite(rc, fmt::format("cannot open store {}", path));
   VTPM_CHECK(configure(raw));
   VTPM_CHECK(check_schema(raw, path));
   VTPM_TRY(const std::string journal_mode, query_text(raw, "PRAGMA journal_mode = WAL"));

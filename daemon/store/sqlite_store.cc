@@ -166,7 +166,7 @@ class SqliteStore final : public Store {
   Result<Version> commit_one(const CommitRequest& request);
   Result<void> commit_batch(const std::vector<CommitRequest>& requests,
                             std::vector<Result<Version>>& results);
-  tl::unexpected<Error> failed(int rc) { return fail_sqlite(file_.db.get(), rc, "store"); }
+  static tl::unexpected<Error> failed(int rc) { return fail_sqlite(rc, "store"); }
 
   OpenStore file_;
   std::vector<Statement> statements_;  // by Sql; after file_, so finalized before it closes

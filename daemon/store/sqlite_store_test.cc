@@ -1,11 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
+// The contract on SQLite, and what is SQLite's own: files, rights, lock, versions, damage.
 #include <gmock/gmock.h>
+#include <sqlite3.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <random>
 
 #include "store/store_contract.h"
 #include "store/temporary_folder.h"
 
 namespace vtpm::store {
 namespace {
+
+using ::testing::HasSubstr;
 
 class SqliteBacking final : public Backing {
  public:
@@ -17,6 +25,223 @@ class SqliteBacking final : public Backing {
 std::unique_ptr<Backing> make_sqlite_backing() { return std::make_unique<SqliteBacking>(); }
 
 INSTANTIATE_TEST_SUITE_P(Sqlite, StoreContract, ::testing::Values(&make_sqlite_backing));
+
+mode_t mode_of(const std::string& path) {
+  struct stat st{};
+  return ::lstat(path.c_str(), &st) == 0 ? st.st_mode & 07777U : 0U;
+}
+
+class SqliteFile : public ::testing::Test {
+ protected:
+  // A store with devices 1 to n; each is held and has a state.
+  void fill(unsigned n) {
+    const auto store = open_sqlite(path_);
+    ASSERT_TRUE(store.has_value()) << store.error().message;
+    for (unsigned i = 1; i <= n; i++) {
+      ASSERT_OK((*store)->create(test_record(i)));
+      const Version v = *(*store)->acquire(test_uuid(i), Version{}, "m");
+      ASSERT_OK((*store)->commit(test_uuid(i), v, test_blob(v, 9000), as_bytes("key")));
+    }
+  }
+  // Another program that writes into the file.
+  void tamper(const char* sql) {
+    sqlite3* db = nullptr;
+    ASSERT_EQ(sqlite3_open(path_.c_str(), &db), SQLITE_OK);
+    EXPECT_EQ(sqlite3_exec(db, sql, nullptr, nullptr, nullptr), SQLITE_OK) << sqlite3_errmsg(db);
+    sqlite3_close(db);
+  }
+  Result<void> open() {
+    VTPM_TRY(const auto store, open_sqlite(path_));
+    return {};
+  }
+  TemporaryFolder folder_;
+  const std::string path_ = folder_ / "store.db";
+};
+
+TEST_F(SqliteFile, IsReadableByNobodyElseWhateverTheUmask) {
+  const std::string path = folder_ / "new/store.db";
+  const mode_t before = ::umask(0);
+  {
+    const auto store = open_sqlite(path);
+    ASSERT_TRUE(store.has_value()) << store.error().message;
+    ASSERT_OK((*store)->create(test_record(1)));
+    EXPECT_EQ(mode_of(folder_ / "new"), 0700U);
+    for (const char* suffix : {"", "-wal", "-shm", ".lock"})
+      EXPECT_EQ(mode_of(path + suffix), 0600U) << suffix;
+  }
+  ::umask(before);
+}
+
+TEST_F(SqliteFile, IsRefusedWhereOthersMayReadIt) {
+  fill(1);
+  ASSERT_EQ(::chmod(path_.c_str(), 0640), 0);
+  auto result = open();
+  EXPECT_FAILS(result, permission);
+  EXPECT_EQ(result.error().hint, "chmod 0600 " + path_);
+  ASSERT_EQ(::chmod(path_.c_str(), 0600), 0);
+  ASSERT_EQ(::chmod(folder_.path().c_str(), 0755), 0);
+  result = open();
+  EXPECT_FAILS(result, permission);
+  EXPECT_EQ(result.error().hint, "chmod 0700 " + folder_.path());
+  ASSERT_EQ(::chmod(folder_.path().c_str(), 0700), 0);
+  EXPECT_TRUE(open().has_value());
+}
+
+TEST_F(SqliteFile, IsNoSymbolicLinkAndHasAName) {
+  fill(1);
+  ASSERT_EQ(::symlink(path_.c_str(), (folder_ / "link.db").c_str()), 0);
+  EXPECT_FAILS(open_sqlite(folder_ / "link.db"), permission);
+  EXPECT_FAILS(open_sqlite(folder_.path() + "/"), invalid_argument);
+  EXPECT_FAILS(open_sqlite(""), invalid_argument);
+  EXPECT_FAILS(open_sqlite(folder_ / std::string("a\0b", 3)), invalid_argument);
+  EXPECT_FAILS(open_sqlite(folder_ / "no/such/store.db"), not_found);
+}
+
+TEST_F(SqliteFile, IsOpenInOneManagerAtATime) {
+  // A second path to the same folder is no way round.
+  const std::string alias = folder_.path() + "-alias";
+  ASSERT_EQ(::symlink(folder_.path().c_str(), alias.c_str()), 0);
+  auto first = open_sqlite(path_);
+  ASSERT_TRUE(first.has_value()) << first.error().message;
+  for (const std::string& path : {path_, alias + "/store.db"}) {
+    const auto second = open_sqlite(path);
+    EXPECT_FAILS(second, busy);
+    if (second) continue;
+    EXPECT_THAT(second.error().message, HasSubstr("process " + std::to_string(::getpid())));
+    EXPECT_THAT(second.error().hint, HasSubstr("stop"));
+  }
+  EXPECT_TRUE((*first)->create(test_record(1)).has_value());  // undisturbed
+  first->reset();
+  const auto next = open_sqlite(alias + "/store.db");
+  ASSERT_TRUE(next.has_value()) << next.error().message;
+  EXPECT_TRUE((*next)->get(test_uuid(1)).has_value());
+  ::unlink(alias.c_str());
+}
+
+TEST_F(SqliteFile, OfANewerVersionIsLeftAlone) {
+  fill(1);
+  tamper("PRAGMA user_version = 2");
+  const std::string before = read_file(path_);
+  const auto result = open();
+  EXPECT_FAILS(result, unsupported);
+  EXPECT_THAT(result.error().message, HasSubstr("schema version 2, this vtpmd knows 1"));
+  EXPECT_THAT(result.error().hint, HasSubstr("upgrade vtpmd"));
+  EXPECT_EQ(read_file(path_), before);
+}
+
+TEST_F(SqliteFile, OfAnotherProgramIsLeftAlone) {
+  tamper("CREATE TABLE mine (x); INSERT INTO mine VALUES (1)");
+  ASSERT_EQ(::chmod(path_.c_str(), 0600), 0);
+  const std::string before = read_file(path_);
+  EXPECT_FAILS(open(), corrupt);
+  EXPECT_EQ(read_file(path_), before);
+}
+
+TEST_F(SqliteFile, ThatIsNoDatabaseIsCorrupt) {
+  for (const std::string& content :
+       {std::string(100000, 'x'), std::string("short"),
+        std::string("SQLite format 3\0", 16) + std::string(4080, 'z')}) {
+    write_file(path_, content);
+    ASSERT_EQ(::chmod(path_.c_str(), 0600), 0);
+    EXPECT_FAILS(open(), corrupt);
+    EXPECT_EQ(read_file(path_), content);
+  }
+}
+
+TEST_F(SqliteFile, WithoutItsTablesIsCorrupt) {
+  fill(1);
+  tamper("DROP TABLE tombstone");
+  EXPECT_FAILS(open(), corrupt);
+}
+
+TEST_F(SqliteFile, CutShortIsCorrupt) {
+  fill(30);
+  const std::string whole = read_file(path_);
+  ASSERT_GT(whole.size(), 200000U);
+  write_file(path_, whole.substr(0, whole.size() / 2 / 4096 * 4096));
+  ASSERT_EQ(::chmod(path_.c_str(), 0600), 0);
+  const auto store = open_sqlite(path_);
+  if (!store) {
+    EXPECT_EQ(store.error().code, ErrorCode::corrupt);
+    return;
+  }
+  EXPECT_FAILS((*store)->check(), corrupt);
+}
+
+// Values that a vtpmd never writes, one at a time.
+TEST_F(SqliteFile, HostileRowsAreCorrupt) {
+  fill(2);
+  const std::string sound = read_file(path_);
+  for (const char* sql :
+       {"UPDATE device SET mode = 256", "UPDATE device SET kind = -1",
+        "UPDATE device SET command_timeout_ms = 4294967296", "UPDATE device SET epoch = -1",
+        "UPDATE device SET uuid = x'00' WHERE name = 'device-1'",
+        "UPDATE device SET uuid = zeroblob(16) WHERE name = 'device-1'",
+        "UPDATE device SET name = '../x' WHERE name = 'device-1'",
+        "UPDATE device SET owner = cast(x'610062' AS TEXT)",
+        "UPDATE device SET owner = printf('%2000d', 1)",
+        "UPDATE device SET wrapped_key = zeroblob(257)", "UPDATE state SET generation = -7",
+        "UPDATE state SET sealed = zeroblob(300000)", "UPDATE state SET sealed = zeroblob(3000000)",
+        "INSERT INTO state VALUES (77, 1, 1, x'00')"}) {
+    write_file(path_, sound);
+    tamper((std::string("PRAGMA ignore_check_constraints = ON;") + sql).c_str());
+    const auto store = open_sqlite(path_);
+    ASSERT_TRUE(store.has_value()) << sql;
+    const auto checked = (*store)->check();
+    EXPECT_FALSE(checked.has_value()) << sql;
+    (void)(*store)->get(test_uuid(1));
+    (void)(*store)->find("device-1");
+  }
+}
+
+// Flipped bytes anywhere: an error or other bytes, never a crash or a hang, and the record of a
+// healthy neighbour can still be committed if the damage lets SQLite reach it.
+TEST_F(SqliteFile, SurvivesDamageAnywhere) {
+  fill(20);
+  const std::string sound = read_file(path_);
+  std::mt19937 random(37);
+  int found = 0;
+  for (int i = 0; i < 60; i++) {
+    std::string bad = sound;
+    const unsigned flips = 1 + random() % 64;
+    const std::size_t page = random() % (bad.size() / 4096) * 4096;
+    // Mostly the head of a page, where its structure is.
+    for (unsigned j = 0; j < flips; j++)
+      bad[page + random() % (i % 3 == 0 ? 4096 : 128)] = static_cast<char>(random());
+    write_file(path_, bad);
+    const auto store = open_sqlite(path_);
+    if (!store) {
+      found++;
+      continue;
+    }
+    if (!(*store)->check()) found++;
+    std::vector<Store::CommitRequest> requests;
+    const Version v{"m", 1, 1};
+    for (unsigned n = 1; n <= 20; n++) requests.push_back({test_uuid(n), v, test_blob(v), {}});
+    EXPECT_EQ((*store)->commit_all(requests).size(), 20U);
+    (void)(*store)->list("", 100);
+    (void)(*store)->create(test_record(50));
+    (void)(*store)->remove(test_uuid(3), v);
+  }
+  EXPECT_GT(found, 20);
+}
+
+TEST_F(SqliteFile, ARemovedRecordLeavesNoBytes) {
+  fill(3);
+  const auto store = open_sqlite(path_);
+  ASSERT_TRUE(store.has_value());
+  Record marked = test_record(9);
+  marked.settings.owner = "owner-to-forget";
+  marked.wrapped_key = to_bytes(as_bytes("wrapped-key-to-forget"));
+  marked.state.bytes = to_bytes(as_bytes("state-to-forget" + std::string(20000, 'f')));
+  ASSERT_OK((*store)->create(marked));
+  const auto anywhere = [&] { return read_file(path_) + read_file(path_ + "-wal"); };
+  EXPECT_THAT(anywhere(), HasSubstr("-to-forget"));
+  ASSERT_OK((*store)->remove(marked.uuid, Version{}));
+  const std::string rest = anywhere();
+  EXPECT_EQ(rest.find("-to-forget"), std::string::npos);
+  EXPECT_EQ(rest.find(std::string(100, 'f')), std::string::npos);
+}
 
 }  // namespace
 }  // namespace vtpm::store

@@ -79,19 +79,23 @@ inline void expect_same(const Record& a, const Record& b) {
   EXPECT_EQ(a.failure, b.failure);
 }
 
+template <class T>
+std::optional<Error> error_of(const Result<T>& result) {
+  if (result) return std::nullopt;
+  return result.error();
+}
+
 }  // namespace vtpm::store
 
-#define EXPECT_FAILS(expression, expected_code)                                                  \
-  do {                                                                                           \
-    const auto vtpm_result = (expression);                                                       \
-    EXPECT_FALSE(vtpm_result.has_value()) << #expression;                                        \
-    if (!vtpm_result) {                                                                          \
-      EXPECT_EQ(vtpm_result.error().code, ::vtpm::ErrorCode::expected_code)                      \
-          << ::vtpm::to_string(vtpm_result.error().code) << ": " << vtpm_result.error().message; \
-    }                                                                                            \
+#define EXPECT_FAILS(expression, expected_code)                                \
+  do {                                                                         \
+    const auto vtpm_error = ::vtpm::store::error_of(expression);               \
+    ASSERT_TRUE(vtpm_error.has_value()) << #expression << " succeeded";        \
+    EXPECT_EQ(vtpm_error->code, ::vtpm::ErrorCode::expected_code)              \
+        << ::vtpm::to_string(vtpm_error->code) << ": " << vtpm_error->message; \
   } while (0)
-#define ASSERT_OK(expression)                                                                   \
-  do {                                                                                          \
-    const auto vtpm_result = (expression);                                                      \
-    ASSERT_TRUE(vtpm_result.has_value()) << #expression << ": " << vtpm_result.error().message; \
+#define ASSERT_OK(expression)                                                           \
+  do {                                                                                  \
+    const auto vtpm_error = ::vtpm::store::error_of(expression);                        \
+    ASSERT_FALSE(vtpm_error.has_value()) << #expression << ": " << vtpm_error->message; \
   } while (0)
