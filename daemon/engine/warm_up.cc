@@ -15,12 +15,13 @@
 namespace vtpm::engine {
 namespace {
 
-// Startup(CLEAR), SelfTest(full), CreatePrimary of a P-256 storage key in the null hierarchy: they
-// touch the code, tables and OpenSSL contexts that a worker's first commands would.
+// Startup(CLEAR), SelfTest(full), CreatePrimary of a P-256 storage key: they touch the code, tables
+// and OpenSSL contexts that a worker's first commands would. The key is the owner hierarchy's,
+// whose seed is zero: anybody can compute it, so that it may stay behind.
 constexpr std::array<std::uint8_t, 12> kStartup{0x80, 0x01, 0, 0, 0, 0x0c, 0, 0, 0x01, 0x44, 0, 0};
 constexpr std::array<std::uint8_t, 11> kSelfTest{0x80, 0x01, 0, 0, 0, 0x0b, 0, 0, 0x01, 0x43, 1};
 constexpr std::array<std::uint8_t, 67> kCreatePrimary{
-    0x80, 0x02, 0, 0,    0,    67,   0, 0,    0x01, 0x31, 0x40, 0,    0, 0x07,  // TPM_RH_NULL
+    0x80, 0x02, 0, 0,    0,    67,   0, 0,    0x01, 0x31, 0x40, 0,    0, 0x01,  // TPM_RH_OWNER
     0,    0,    0, 9,    0x40, 0,    0, 0x09, 0,    0,    0,    0,    0,        // empty password
     0,    4,    0, 0,    0,    0,                                               // inSensitive
     0,    26,   0, 0x23, 0,    0x0b, 0, 0x03, 0x04, 0x72, 0,    0,  // ECC, SHA-256, attributes
