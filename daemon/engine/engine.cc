@@ -5,6 +5,7 @@
 #include <libtpms/tpm_library.h>
 
 #include <algorithm>
+#include <array>
 #include <string>
 
 #include "base/checkpoint.h"
@@ -18,11 +19,12 @@ namespace {
 
 constexpr std::size_t kHeaderSize = 10;  // tag, size, code
 constexpr std::uint32_t kSuccess = 0;
+constexpr std::uint32_t kNoReply = 0xffffffff;  // too short for one; no TPM answers that
 constexpr std::uint32_t kRcInitialize = 0x100;  // TPM_RC_INITIALIZE: in the wrong power state
 constexpr std::uint32_t kRcRetry = 0x922;       // TPM_RC_RETRY
 
 std::uint32_t response_code(ByteView reply) {
-  return reply.size() < kHeaderSize ? kRcInitialize : load_be32(reply.data() + 6);
+  return reply.size() < kHeaderSize ? kNoReply : load_be32(reply.data() + 6);
 }
 
 constexpr std::array<std::uint8_t, 12> kStartupClear{0x80, 0x01, 0, 0,    0, 0x0c,

@@ -38,6 +38,9 @@ class Engine {
   // left: called by the fork server, once, before it forks.
   static Result<void> warm_up();
 
+  // Powers the TPM on. It waits for TPM2_Startup unless volatile_state says that it had that
+  // already. The first start of Origin::blank in a process without warm_up() forks a child to make
+  // the state.
   static Result<std::unique_ptr<Engine>> start(const StartOptions& options);
   virtual ~Engine() = default;
 

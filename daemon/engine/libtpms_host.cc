@@ -9,9 +9,11 @@
 #include <libtpms/tpm_types.h>
 #include <openssl/crypto.h>
 
-#include <cstdlib>
+#include <algorithm>
+#include <array>
 #include <cstring>
 #include <string>
+#include <utility>
 
 namespace vtpm::engine {
 namespace {

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -145,6 +146,52 @@ TEST(WarmUp, EveryOriginStartsAfterIt) {
       EXPECT_TRUE(
           std::any_of(bytes.begin(), bytes.end(), [](auto b) { return b != std::byte{0}; }));
     }
+  }
+}
+
+// Workers are forked from one warm process, random generator and all.
+TEST(WarmUp, ForkedWorkersDrawDifferentSecrets) {
+  ASSERT_TRUE(Engine::warm_up());
+  for (const Origin origin : {Origin::fresh, Origin::blank}) {
+    std::vector<std::string> drawn;
+    for (int i = 0; i < 2; i++) {
+      int ends[2];
+      ASSERT_EQ(::pipe(ends), 0);
+      UniqueFd in(ends[0]);
+      UniqueFd out(ends[1]);
+      const pid_t child = ::fork();
+      if (child == 0) {
+        auto tpm = Engine::start({.origin = origin});
+        if (!tpm || !(*tpm)->startup_clear()) ::_exit(1);
+        const SecretBytes permanent = (*tpm)->permanent().value();
+        const SecretBytes state = (*tpm)->volatile_state().value();
+        const PermanentLayout p = parse_permanent(permanent).value();
+        const VolatileLayout v = parse_volatile(state).value();
+        const std::string text =
+            to_hex(get_random(**tpm)) +
+            to_hex(ByteView(state).subspan(v.null_seed.offset, v.null_seed.size)) +
+            (origin == Origin::blank
+                 ? ""
+                 : to_hex(ByteView(permanent).subspan(p.endorsement_seed.offset, 64)));
+        ::_exit(::write(out.get(), text.data(), text.size()) > 0 ? 0 : 2);
+      }
+      out.reset();
+      std::array<char, 1024> text{};
+      const ssize_t n = ::read(in.get(), text.data(), text.size());
+      int status = 0;
+      ASSERT_EQ(::waitpid(child, &status, 0), child);
+      ASSERT_EQ(status, 0);
+      drawn.emplace_back(text.data(), static_cast<std::size_t>(n));
+    }
+    ASSERT_EQ(drawn[0].size(), drawn[1].size());
+    // 32 random bytes, the null seed, the endorsement seed: each part differs.
+    std::size_t at = 0;
+    for (const std::size_t digits : {64U, 128U, 128U}) {
+      if (at == drawn[0].size()) break;
+      EXPECT_NE(drawn[0].substr(at, digits), drawn[1].substr(at, digits)) << at;
+      at += digits;
+    }
+    EXPECT_EQ(at, drawn[0].size());
   }
 }
 
