@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "device/recovery.h"
+#include "policy/policy.h"
 #include "privsep/messages.h"
 
 namespace vtpm::device {
@@ -205,11 +206,12 @@ void Device::on_worker_readable() {
             ? privsep::decode(received->bytes)
             : fail(ErrorCode::io, "the worker has closed its socket");
     if (!message) {
-      // Its death is what counts, and follows.
+      // Its death is what counts, and follows; one that was told to stop is on its way out.
       host_.loop.unwatch(worker_socket_.get());
       worker_socket_.reset();
       if (!received || !received->bytes.empty()) worker_failure_ = message.error().message;
-      return kill_worker();
+      if (goal_ != Goal::stop && goal_ != Goal::park) kill_worker();
+      return;
     }
     on_message(*message);
   }
@@ -279,9 +281,10 @@ void Device::on_denied(const privsep::Denied& denied) {
   refusal.response_code = denied.rc;
   refusal.sequence = denied.sequence;
   refusal.suppressed = denied.suppressed;
+  const auto reason = static_cast<policy::Reason>(denied.reason);
   log::notice("command refused", {{"device", record_.settings.name},
                                   {"command_code", fmt::format("{:#x}", denied.command_code)},
-                                  {"reason", std::to_string(denied.reason)},
+                                  {"why", std::string(policy::to_string(reason))},
                                   {"suppressed", std::to_string(denied.suppressed)}});
   host_.bulletin.post_refusal(view(), std::move(refusal));
 }

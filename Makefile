@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+# vTPM proxy. `make help` lists what there is; everything that is built lands in build/.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+VERSION := $(shell sed -n 's/^project(vtpm VERSION \([0-9.]*\).*/\1/p' daemon/CMakeLists.txt)
+BUILD := build
+KERNELS := 6.1 6.12
+JOBS ?= $(shell nproc)
+
+PREFIX ?= /usr
+SYSCONFDIR ?= /etc
+DESTDIR ?=
+
+RELEASE := $(BUILD)/release
+ASAN := $(BUILD)/asan
+MODULES := $(KERNELS:%=$(BUILD)/kernel/%/vtpm.ko)
+KSFT := $(BUILD)/linux-source-6.12/tools/testing/selftests
+
+include selftests/packages.mk
+
+.DEFAULT_GOAL := all
+.PHONY: all help
+all: daemon modules ## build everything
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+
+# ---------------------------------------------------------------- what the build needs
+.PHONY: deps
+deps: ## install the Debian packages that build and tests need (root)
+	@selftests/install-packages $(PACKAGES)
+
+# ---------------------------------------------------------------- user space
+.PHONY: daemon
+daemon: $(RELEASE)/build.ninja ## build vtpmd, vtpm-engine and vtpmctl
+	@ninja -C $(RELEASE) -j$(JOBS)
+
+$(RELEASE)/build.ninja: daemon/CMakeLists.txt | deps
+	cmake -S daemon -B $(RELEASE) -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo
+
+$(ASAN)/build.ninja: daemon/CMakeLists.txt | deps
+	cmake -S daemon -B $(ASAN) -G Ninja -DCMAKE_BUILD_TYPE=Debug -DVTPM_SANITIZE=ON
+
+# ---------------------------------------------------------------- kernel module
+KERNEL_SOURCES := $(shell find kernel uapi -type f)
+
+.PHONY: modules
+modules: $(MODULES) ## build vtpm.ko for Debian's 6.1 and 6.12 kernels
+
+$(BUILD)/kernel/%/vtpm.ko: $(KERNEL_SOURCES) | deps
+	selftests/build-module $* $(@D)
+
+# ---------------------------------------------------------------- checks
+.PHONY: check check-lint check-unit check-kernel check-native check-guest tidy
+check: ## every test: lints, unit tests, kernel selftests, conformance (the whole thing)
+	@$(MAKE) deps
+	@selftests/check $(if $(ONLY),--only $(ONLY))
+
+check-lint: ## import direction, licenses, words, formatting, man pages, shell
+	@selftests/check --only lint
+tidy: ## clang-tidy over the user-space code
+	@selftests/check --only tidy
+check-unit: ## unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@selftests/check --only unit
+check-kernel: ## W=1, sparse, checkpatch and the compile tests of the module
+	@selftests/check --only kernel
+check-native: ## conformance of socket nodes, without a kernel
+	@selftests/check --only native
+check-guest: ## kernel selftests and conformance in both guests
+	@selftests/check --only guest
+
+# ---------------------------------------------------------------- show and measure
+.PHONY: demo guest bench
+demo: daemon $(BUILD)/kernel/6.12/vtpm.ko ## show the main job: two containers, a read-write and a read-only TPM
+	@selftests/guest/run --kernel 6.12 --module $(BUILD)/kernel/6.12/vtpm.ko --env VTPM_BUILD=$(RELEASE) selftests/demo
+
+guest: daemon $(BUILD)/kernel/6.12/vtpm.ko ## a root shell in a guest with the module loaded
+	@selftests/guest/run --kernel 6.12 --module $(BUILD)/kernel/6.12/vtpm.ko --shell
+
+bench: daemon $(MODULES) ## measure against tpm_vtpm_proxy + swtpm and a bare pipe, in one guest run
+	@selftests/bench/run
+
+# ---------------------------------------------------------------- install
+.PHONY: install install-module uninstall clean
+install: install-module ## install vtpmd, vtpmctl, unit, man pages; the module by DKMS (root)
+	selftests/install --destdir "$(DESTDIR)" --prefix "$(PREFIX)" --sysconfdir "$(SYSCONFDIR)" --build "$(RELEASE)"
+
+install-module: daemon
+	selftests/install --module --destdir "$(DESTDIR)" --version "$(VERSION)"
+
+uninstall: ## take away what install put there; state in /var/lib/vtpm stays
+	selftests/install --uninstall --destdir "$(DESTDIR)" --prefix "$(PREFIX)" --sysconfdir "$(SYSCONFDIR)" --version "$(VERSION)"
+
+clean: ## remove build/
+	rm -rf $(BUILD)
