@@ -32,6 +32,13 @@ void declare(CommandLine& line) {
   CLI::App& app = line.parser;
   app.require_subcommand(1);
   app.fallthrough();  // global options are good after the verb, too
+  for (const auto& [from, to] : {std::pair{"SUBCOMMAND", "VERB"},
+                                 {"Subcommands", "Verbs"},
+                                 {"Positionals", "Arguments"},
+                                 {"TEXT", "VALUE"},
+                                 {"REQUIRED", ""}}) {
+    app.get_formatter()->label(from, to);  // the verbs inherit it
+  }
   app.add_option("-o,--output", line.raw.format, "how to print")
       ->check(CLI::IsMember({"table", "json"}))
       ->capture_default_str();
@@ -48,7 +55,8 @@ void declare(CommandLine& line) {
       "  vtpmctl VERB --help\n");
   for (const Verb& verb : verbs()) {
     CLI::App* parser = app.add_subcommand(verb.name, verb.purpose);
-    parser->footer(verb.teaching);
+    parser->footer(std::string(verb.teaching) +
+                   "\nOptions for all verbs (-o json, -q, --socket …): vtpmctl --help\n");
     if (verb.hidden) parser->group("");
     line.actions[parser] = verb.declare(*parser);
   }
@@ -84,13 +92,13 @@ std::vector<std::string> verb_names() {
 Failure usage_failure(const CLI::App& app, const CLI::ParseError& error) {
   const std::vector<CLI::App*> chosen = app.get_subcommands();
   const std::vector<std::string> extras = app.remaining(true);
-  const std::string help =
-      chosen.empty() ? "'vtpmctl --help' lists the verbs"
-                     : fmt::format("'vtpmctl {} --help' shows what it takes", chosen[0]->get_name());
+  const std::string help = chosen.empty() ? "'vtpmctl --help' lists the verbs"
+                                          : fmt::format("'vtpmctl {} --help' shows what it takes",
+                                                        chosen[0]->get_name());
   if (extras.empty()) {
     // CLI11's sentence; of a missing verb it says something about subcommands.
-    return {Exit::usage, chosen.empty() && error.get_name() == "RequiredError" ? "no verb given"
-                                                                               : error.what(),
+    return {Exit::usage,
+            chosen.empty() && error.get_name() == "RequiredError" ? "no verb given" : error.what(),
             help};
   }
   const std::string& extra = extras.front();

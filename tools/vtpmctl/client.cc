@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <grp.h>
 #include <grpcpp/create_channel_posix.h>
+#include <poll.h>
 #include <pwd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -13,8 +14,6 @@
 
 #include <cerrno>
 #include <cstring>
-
-#include "base/unique_fd.h"
 
 namespace vtpm::ctl {
 namespace {
@@ -48,8 +47,9 @@ Failure not_connected(const std::filesystem::path& socket, int error) {
     case EPERM: {
       const std::string owners = ownership(socket);
       return {Exit::permission, fmt::format("you may not use {}", path),
-              owners.empty() ? "run it as root"
-                             : fmt::format("run it as root or join the socket's group ({})", owners)};
+              owners.empty()
+                  ? "run it as root"
+                  : fmt::format("run it as root or join the socket's group ({})", owners)};
     }
     case ENOENT:
       return {Exit::unreachable, fmt::format("vtpmd is not reachable: there is no {}", path),
@@ -68,10 +68,11 @@ Failure not_connected(const std::filesystem::path& socket, int error) {
   }
 }
 
-// A status that vtpmd itself sent, not one that gRPC made because the connection broke.
-bool sent_by_server(const grpc::ClientContext& context) {
-  return context.GetServerTrailingMetadata().contains("vtpm-hint") ||
-         context.debug_error_string().find("received from peer") != std::string::npos;
+// Whether the other side has hung up. gRPC gives the same codes for that and for what vtpmd says.
+bool is_cut(const Connection& connection) {
+  constexpr int kGraceMs = 100;  // gRPC may tell us before it shuts the socket down
+  pollfd line{connection.line->get(), POLLRDHUP, 0};
+  return ::poll(&line, 1, kGraceMs) > 0 && (line.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
 }
 
 }  // namespace
@@ -95,8 +96,8 @@ int try_connect(const std::filesystem::path& socket, int* fd) {
                      sizeof kConnectTimeout);
   int result = 0;
   do {
-    result = ::connect(connection.get(), reinterpret_cast<const sockaddr*>(&address),
-                       sizeof address);
+    result =
+        ::connect(connection.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
   } while (result != 0 && errno == EINTR);
   if (result != 0) return errno;
   if (fd != nullptr) *fd = connection.release();
@@ -104,7 +105,7 @@ int try_connect(const std::filesystem::path& socket, int* fd) {
 }
 
 std::string ownership(const std::filesystem::path& path) {
-  struct stat status {};
+  struct stat status{};
   if (::stat(path.c_str(), &status) != 0) return {};
   return fmt::format("{}:{}, mode {:04o}", user_name(status.st_uid), group_name(status.st_gid),
                      status.st_mode & 07777U);
@@ -117,7 +118,8 @@ Outcome<Connection> connect_first(const std::vector<std::filesystem::path>& sock
     const int error = try_connect(socket, &fd);
     if (error == 0) {
       (void)::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
-      return Connection{grpc::CreateInsecureChannelFromFd("vtpmd", fd), socket};
+      auto line = std::make_shared<UniqueFd>(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+      return Connection{grpc::CreateInsecureChannelFromFd("vtpmd", fd), socket, std::move(line)};
     }
     // "You may not" is worth more than "not there": it can be mended without touching vtpmd.
     Failure now = not_connected(socket, error);
@@ -130,7 +132,7 @@ Outcome<Connection> connect_first(const std::vector<std::filesystem::path>& sock
 }
 
 Failure failure_of(const grpc::Status& status, const grpc::ClientContext& context, Role role,
-                   const std::filesystem::path& socket) {
+                   const Connection& connection) {
   Failure out{Exit::failed, status.error_message(), ""};
   const auto& trailer = context.GetServerTrailingMetadata();
   if (const auto hint = trailer.find("vtpm-hint"); hint != trailer.end()) {
@@ -154,23 +156,26 @@ Failure failure_of(const grpc::Status& status, const grpc::ClientContext& contex
       default_hint("run it as root");
       break;
     case grpc::StatusCode::UNIMPLEMENTED:
-      if (role == Role::admin) {
+      // gRPC itself says so of a service that the socket lacks, and has no words for it.
+      if (role == Role::admin && status.error_message().empty()) {
         out.exit = Exit::permission;
-        out.message = fmt::format("{} only observes", socket.string());
+        out.message = fmt::format("{} only observes", connection.socket.string());
         default_hint("use the admin socket: leave out --socket and VTPM_SOCKET, run it as root");
-      } else {
+      } else if (status.error_message().empty()) {
+        out.message = "vtpmd does not know this request";
         default_hint("vtpmd and vtpmctl have different versions: 'vtpmctl version'");
       }
       break;
     case grpc::StatusCode::UNAVAILABLE:
-      if (!sent_by_server(context)) {
+    case grpc::StatusCode::UNKNOWN:
+      if (out.hint.empty() && is_cut(connection)) {
         out.exit = Exit::unreachable;
         out.message = fmt::format("the connection to vtpmd broke: {}", status.error_message());
         default_hint("it may have been done: look with 'vtpmctl show'; systemctl status vtpmd");
       }
       break;
     case grpc::StatusCode::DEADLINE_EXCEEDED:
-      if (!sent_by_server(context)) {
+      if (std::chrono::system_clock::now() >= context.deadline()) {  // ours, not one of vtpmd's
         out.message = "vtpmd did not answer in time";
         default_hint("it may still be done: look with 'vtpmctl show'");
       }
@@ -178,8 +183,8 @@ Failure failure_of(const grpc::Status& status, const grpc::ClientContext& contex
     default: break;
   }
   if (out.message.empty()) {
-    out.message = fmt::format("vtpmd gave error {} and no reason",
-                              static_cast<int>(status.error_code()));
+    out.message =
+        fmt::format("vtpmd gave error {} and no reason", static_cast<int>(status.error_code()));
   }
   return out;
 }

@@ -11,6 +11,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/unique_fd.h"
 #include "environment.h"
 
 namespace vtpm::ctl {
@@ -20,6 +21,7 @@ enum class Role { observe, admin };
 struct Connection {
   std::shared_ptr<grpc::Channel> channel;
   std::filesystem::path socket;
+  std::shared_ptr<UniqueFd> line;  // the same connection, to see whether it is cut
 };
 
 // In the order of preference. `chosen` (from --socket or VTPM_SOCKET; may be empty) stands alone.
@@ -37,6 +39,6 @@ std::string ownership(const std::filesystem::path& path);
 
 // What a failed call means. `context` holds the server's trailer "vtpm-hint".
 Failure failure_of(const grpc::Status& status, const grpc::ClientContext& context, Role role,
-                   const std::filesystem::path& socket);
+                   const Connection& connection);
 
 }  // namespace vtpm::ctl

@@ -39,10 +39,10 @@ void tip_how_to_use(Session& session, const v1::Device& device) {
   const std::string& rm = device.rm_device_path();
   if (!is_node(tpm, "/dev/tpm") || !is_node(rm, "/dev/tpmrm")) return;
   if (device.kind() == v1::CONTAINER) {
-    session.tip(fmt::format(
-        "bind-mount it into the container: podman run --device {}:/dev/tpm0 --device "
-        "{}:/dev/tpmrm0 …",
-        tpm, rm));
+    session.tip(
+        fmt::format("bind-mount it into the container: podman run --device {}:/dev/tpm0 --device "
+                    "{}:/dev/tpmrm0 …",
+                    tpm, rm));
   } else if (device.kind() == v1::VM) {
     session.tip(fmt::format("give it to QEMU: -tpmdev passthrough,id=tpm,path={}", tpm));
   }

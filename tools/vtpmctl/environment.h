@@ -48,9 +48,9 @@ struct Environment {
   bool err_is_terminal = false;
   unsigned columns = 0;  // width of the terminal behind out; 0 = not known, nothing is cut
   std::map<std::string, std::string, std::less<>> variables = {};  // VTPM_SOCKET, NO_COLOR, TERM
-  std::filesystem::path run_dir = "/run/vtpm";                // of vtpmd's sockets
+  std::filesystem::path run_dir = "/run/vtpm";                     // of vtpmd's sockets
   std::filesystem::path root = "/";  // where doctor finds dev, sys, boot, lib and usr
-  std::string kernel_release = {};  // as uname -r says
+  std::string kernel_release = {};   // as uname -r says
   std::chrono::milliseconds call_timeout{120'000};  // a start waits for the kernel's registration
   std::chrono::milliseconds doctor_timeout{5'000};  // a sick vtpmd must not hang its doctor
 

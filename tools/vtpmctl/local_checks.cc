@@ -22,7 +22,7 @@ constexpr mode_t kOthers = 0007;
 constexpr mode_t kGroupOrOthers = 0077;
 
 std::optional<struct stat> look(const fs::path& path) {
-  struct stat status {};
+  struct stat status{};
   if (::stat(path.c_str(), &status) != 0) return std::nullopt;
   return status;
 }
@@ -36,7 +36,7 @@ std::string first_line(const fs::path& path) {
   return line;
 }
 
-Check kernel(const Environment& env) {
+Check kernel(const Environment& env, bool answers) {
   unsigned major = 0;
   unsigned minor = 0;
   if (std::sscanf(env.kernel_release.c_str(), "%u.%u", &major, &minor) != 2) {
@@ -48,7 +48,7 @@ Check kernel(const Environment& env) {
                       "use Linux 6.1 or later");
   }
   if (!there(env.root / "sys/class/tpm")) {
-    return make_check("kernel", kFail,
+    return make_check("kernel", answers ? kWarning : kFail,
                       fmt::format("{} has no TPM support (CONFIG_TCG_TPM)", env.kernel_release),
                       "use a kernel with CONFIG_TCG_TPM, as Debian's have");
   }
@@ -124,9 +124,9 @@ Check unit(const Environment& env, bool answers) {
                       answers ? "" : "start vtpmd as root by your own means");
   }
   bool installed = false;
-  for (const char* folder : {"etc/systemd/system", "run/systemd/system",
-                             "usr/local/lib/systemd/system", "usr/lib/systemd/system",
-                             "lib/systemd/system"}) {
+  for (const char* folder :
+       {"etc/systemd/system", "run/systemd/system", "usr/local/lib/systemd/system",
+        "usr/lib/systemd/system", "lib/systemd/system"}) {
     installed = installed || there(env.root / folder / "vtpmd.service");
   }
   if (!installed) {
@@ -152,10 +152,10 @@ Check run_dir(const Environment& env) {
                       "remove it and restart vtpmd");
   }
   if ((status->st_mode & 0002) != 0) {
-    return make_check("run-dir", kFail,
-                      fmt::format("anyone can put a false socket into {} ({})", path,
-                                  ownership(env.run_dir)),
-                      fmt::format("chmod o-w {}, restart vtpmd", path));
+    return make_check(
+        "run-dir", kFail,
+        fmt::format("anyone can put a false socket into {} ({})", path, ownership(env.run_dir)),
+        fmt::format("chmod o-w {}, restart vtpmd", path));
   }
   return make_check("run-dir", kOk, fmt::format("{} ({})", path, ownership(env.run_dir)));
 }
@@ -177,10 +177,10 @@ Check socket_check(const fs::path& socket) {
                       "remove it and restart vtpmd");
   }
   if ((status->st_mode & kOthers) != 0 && socket.filename() == "admin.sock") {
-    return make_check(name, kFail,
-                      fmt::format("everybody may control all devices: {} belongs to {}", path,
-                                  ownership(socket)),
-                      fmt::format("chmod 0660 {}; look at vtpmd's --admin-group", path));
+    return make_check(
+        name, kFail,
+        fmt::format("everybody may control all devices: {} belongs to {}", path, ownership(socket)),
+        fmt::format("chmod 0660 {}; look at vtpmd's --admin-group", path));
   }
   switch (const int error = try_connect(socket)) {
     case 0: return make_check(name, kOk, fmt::format("{} ({})", path, ownership(socket)));
@@ -210,7 +210,7 @@ Check make_check(std::string name, Status status, std::string finding, std::stri
 
 std::vector<Check> local_checks(const Environment& environment,
                                 const std::vector<fs::path>& sockets, bool answers) {
-  std::vector<Check> checks{kernel(environment)};
+  std::vector<Check> checks{kernel(environment, answers)};
   if (auto hmac = kernel_hmac(environment)) checks.push_back(std::move(*hmac));
   checks.push_back(module_loaded(environment, answers));
   checks.push_back(control_node(environment, answers));

@@ -47,7 +47,7 @@ class Session {
     Reply reply;
     const grpc::Status status = (stub.*method)(&context, request, &reply);
     if (!status.ok()) {
-      return tl::unexpected<Failure>(failure_of(status, context, role, connection->socket));
+      return tl::unexpected<Failure>(failure_of(status, context, role, *connection));
     }
     return reply;
   }

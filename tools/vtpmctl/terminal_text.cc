@@ -42,13 +42,13 @@ Decoded decode(std::string_view text) {
 }
 
 bool deceives(char32_t p) {
-  return p < 0x20 || (p >= 0x7f && p < 0xa0)     // C0, DEL, C1
-         || p == 0xad || p == 0x61c              // soft hyphen, Arabic letter mark
-         || (p >= 0x200b && p <= 0x200f)         // zero width, left-to-right mark …
-         || (p >= 0x2028 && p <= 0x202e)         // separators, embeddings, overrides
-         || (p >= 0x2060 && p <= 0x206f)         // invisible operators, isolates
+  return p < 0x20 || (p >= 0x7f && p < 0xa0)             // C0, DEL, C1
+         || p == 0xad || p == 0x61c                      // soft hyphen, Arabic letter mark
+         || (p >= 0x200b && p <= 0x200f)                 // zero width, left-to-right mark …
+         || (p >= 0x2028 && p <= 0x202e)                 // separators, embeddings, overrides
+         || (p >= 0x2060 && p <= 0x206f)                 // invisible operators, isolates
          || p == 0xfeff || (p >= 0xfff9 && p <= 0xfffb)  // byte order mark, annotations
-         || (p >= 0xe0000 && p <= 0xe0fff);      // tags
+         || (p >= 0xe0000 && p <= 0xe0fff);              // tags
 }
 
 std::string escaped(char32_t p) {

@@ -135,9 +135,8 @@ std::optional<v1::Node> parse_node(std::string_view text) {
 
 bool valid_name(std::string_view name) {
   if (name.empty() || name.size() > 63 || !is_alphanumeric(name[0])) return false;
-  return std::all_of(name.begin(), name.end(), [](char c) {
-    return is_alphanumeric(c) || c == '.' || c == '_' || c == '-';
-  });
+  return std::all_of(name.begin(), name.end(),
+                     [](char c) { return is_alphanumeric(c) || c == '.' || c == '_' || c == '-'; });
 }
 
 Outcome<void> check_name(std::string_view name) {

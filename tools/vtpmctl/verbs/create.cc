@@ -66,10 +66,9 @@ Exit create(Session& session, const Options& options) {
     const std::string path = client_path(*device);
     if (!path.empty()) session.print(printable(path) + "\n");
   } else {
-    session.print(fmt::format("created {}: {}, for {}, {}\n", printable(device->name()),
-                              word(device->mode()),
-                              device->kind() == v1::OPEN ? "open use" : word(device->kind()),
-                              word(device->state())));
+    session.print(fmt::format(
+        "created {}: {}, for {}, {}\n", printable(device->name()), word(device->mode()),
+        device->kind() == v1::OPEN ? "open use" : word(device->kind()), word(device->state())));
     session.print(node_lines(*device));
   }
   if (options.start) {
@@ -89,7 +88,8 @@ Action declare_create(CLI::App& parser) {
   parser.add_option("--mode", options->mode, "read-only has no identity and makes no keys")
       ->check(CLI::IsMember({"read-only", "read-write"}))
       ->capture_default_str();
-  parser.add_option("--for", options->kind, "what will use it; closes the platform hierarchy to fit")
+  parser
+      .add_option("--for", options->kind, "what will use it; closes the platform hierarchy to fit")
       ->check(CLI::IsMember({"container", "vm", "open"}))
       ->capture_default_str();
   parser.add_option("--owner", options->owner, "free text: the container or VM it belongs to");

@@ -19,7 +19,7 @@ Tone tone_of(Status status) {
   }
 }
 
-// A bare kernel answers nothing: root's socket is the surer question, so both are looked at.
+// Both are looked at, whichever answered.
 std::vector<std::filesystem::path> sockets_of(const Session& session, const Environment& env) {
   if (!session.socket_option().empty()) return {session.socket_option()};
   return {env.run_dir / "admin.sock", env.run_dir / "observe.sock"};
@@ -35,10 +35,10 @@ void print_group(Session& session, std::string_view title, const std::vector<Che
   for (const Check& check : checks) {
     const std::string status = word(check.status());
     const std::string name = printable(check.name());
-    session.print(fmt::format("  {}{}{}{}{}\n", toned(status, tone_of(check.status()), session.color()),
-                              std::string(status.size() < 9 ? 9 - status.size() : 1, ' '), name,
-                              std::string(width - display_width(name) + 2, ' '),
-                              printable(check.finding())));
+    session.print(
+        fmt::format("  {}{}{}{}{}\n", toned(status, tone_of(check.status()), session.color()),
+                    std::string(status.size() < 9 ? 9 - status.size() : 1, ' '), name,
+                    std::string(width - display_width(name) + 2, ' '), printable(check.finding())));
     if (!check.remedy().empty() && check.status() != v1::DoctorReply::OK) {
       session.print(fmt::format("{}mend: {}\n", std::string(11, ' '), printable(check.remedy())));
     }
@@ -82,8 +82,9 @@ Exit doctor(Session& session) {
     print_group(session, "This host", local);
     print_group(session, "vtpmd", remote);
     if (!session.quiet()) {
-      session.print(fmt::format("{} failed, {} warnings\n", failures,
-                                count(v1::DoctorReply::WARNING)));
+      const auto warnings = count(v1::DoctorReply::WARNING);
+      session.print(
+          fmt::format("{} failed, {} warning{}\n", failures, warnings, warnings == 1 ? "" : "s"));
     }
   }
   return failures == 0 ? Exit::ok : Exit::unhealthy;

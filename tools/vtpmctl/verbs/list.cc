@@ -31,7 +31,8 @@ Exit list(Session& session) {
     }
     session.print(table);
   }
-  if (devices->empty()) session.hint("there is no device yet; make one: vtpmctl create NAME --start");
+  if (devices->empty())
+    session.hint("there is no device yet; make one: vtpmctl create NAME --start");
   return Exit::ok;
 }
 

@@ -22,8 +22,7 @@ Outcome<void> confirm(Environment& environment, const std::string& name) {
                    "add --yes");
   }
   environment.err << "Power-cycle " << name
-                  << "? Its PCRs and sessions are lost under whoever uses it. [y/N] "
-                  << std::flush;
+                  << "? Its PCRs and sessions are lost under whoever uses it. [y/N] " << std::flush;
   std::string answer;
   std::getline(environment.in, answer);
   if (answer == "y" || answer == "Y" || answer == "yes") return {};
@@ -44,8 +43,8 @@ Exit power_cycle(Session& session, const Options& options) {
   if (session.json()) {
     session.print_json(to_json(*device));
   } else if (!session.quiet()) {
-    session.print(fmt::format("power-cycled {}: {}\n", printable(device->name()),
-                              word(device->state())));
+    session.print(
+        fmt::format("power-cycled {}: {}\n", printable(device->name()), word(device->state())));
   }
   session.tip("restart the container or VM that uses it: its PCRs are those of a TPM just started");
   return Exit::ok;

@@ -44,7 +44,8 @@ constexpr Verb kVerbs[] = {
      "  vtpmctl delete web --force --release\n",
      declare_delete},
     {"power-cycle", "Cut and restore the power of a device; number, nodes and open files stay.",
-     "The way out of the state 'failed'. PCRs and sessions start afresh, which a running container\n"
+     "The way out of the state 'failed'. PCRs and sessions start afresh, which a running "
+     "container\n"
      "or VM does not expect: restart it, too. Asks first on a terminal; a script says --yes.\n\n"
      "Examples:\n"
      "  vtpmctl power-cycle web\n"

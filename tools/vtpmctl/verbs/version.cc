@@ -25,14 +25,14 @@ Exit version(Session& session) {
     session.print("vtpmctl   " VTPM_VERSION "\n");
     if (reply) {
       const std::string module =
-          reply->module().empty() ? "not loaded"
-                                  : fmt::format("{} (interface {}.{})", reply->module(),
-                                                reply->module_abi_major(),
-                                                reply->module_abi_minor());
-      session.print(fmt::format("vtpmd     {}\nlibtpms   {}\nstore     {}\nmodule    {}\nkernel    {}\n",
-                                printable(reply->vtpmd()), printable(reply->libtpms()),
-                                printable(reply->store()), printable(module),
-                                printable(reply->kernel())));
+          reply->module().empty()
+              ? "not loaded"
+              : fmt::format("{} (interface {}.{})", reply->module(), reply->module_abi_major(),
+                            reply->module_abi_minor());
+      session.print(
+          fmt::format("vtpmd     {}\nlibtpms   {}\nstore     {}\nmodule    {}\nkernel    {}\n",
+                      printable(reply->vtpmd()), printable(reply->libtpms()),
+                      printable(reply->store()), printable(module), printable(reply->kernel())));
     }
   }
   return reply ? Exit::ok : session.report(reply.error());

@@ -13,14 +13,15 @@ std::string what_happened(const v1::Event& event, bool color) {
     case v1::Event::CREATED: return fmt::format("created: {}", word(device.mode()));
     case v1::Event::STATE_CHANGED: {
       std::string out = toned(word(device.state()), tone(device.state()), color);
-      const std::string& more = device.state() == v1::FAILED ? device.failure() : client_path(device);
+      const std::string& more =
+          device.state() == v1::FAILED ? device.failure() : client_path(device);
       if (!more.empty() && device.state() != v1::OFF) out += ": " + printable(more);
       return out;
     }
     case v1::Event::DENIED_COMMAND: {
       const v1::DeniedCommand& denied = event.denied();
-      std::string out = fmt::format("denied {}: {}", printable(command_text(denied)),
-                                    printable(denied.reason()));
+      std::string out =
+          fmt::format("denied {}: {}", printable(command_text(denied)), printable(denied.reason()));
       if (denied.suppressed() > 0) out += fmt::format(" (and {} more)", denied.suppressed());
       return out;
     }
@@ -66,8 +67,11 @@ Exit watch(Session& session, const std::string& name) {
   if (!taken) context.TryCancel();
   const grpc::Status status = events->Finish();
   if (!taken) return Exit::failed;  // the caller reports the broken output
-  if (status.ok()) return Exit::ok;
-  return session.report(failure_of(status, context, Role::observe, connection->socket));
+  if (status.ok()) {  // nobody has interrupted it, so this is not how a watch ends well
+    return session.report({Exit::unreachable, "vtpmd has ended the watch: it is going down",
+                           "systemctl status vtpmd"});
+  }
+  return session.report(failure_of(status, context, Role::observe, *connection));
 }
 
 }  // namespace

@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: Apache-2.0
+// Each verb, as a person and as a script sees it.
+#include <gmock/gmock.h>
+
+#include "fake_vtpmd.h"
+
+namespace vtpm::ctl {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class Verbs : public VtpmctlTest {
+ protected:
+  void SetUp() override { start(); }
+};
+
+TEST_F(Verbs, ListShowsATable) {
+  state.devices = {make_device("a-long-name"), make_device("b", v1::FAILED)};
+  EXPECT_EQ(run({"list"}), 0) << err;
+  EXPECT_EQ(out,
+            "NAME         STATE   MODE        FOR        NODE       DENIED  OWNER\n"
+            "a-long-name  on      read-write  container  /dev/tpm3  0       shop\n"
+            "b            failed  read-write  container  kernel     0       shop\n");
+  EXPECT_EQ(err, "");
+  EXPECT_EQ(run({"-q", "list"}), 0);
+  EXPECT_EQ(out, "a-long-name\nb\n");
+}
+
+TEST_F(Verbs, ListGivesAnArray) {
+  state.devices = {make_device("a")};
+  EXPECT_EQ(run({"list", "-o", "json"}), 0) << err;
+  ASSERT_TRUE(json().is_array());
+  const Json device = json()[0];
+  std::vector<std::string> fields;
+  for (const auto& [key, value] : device.items()) fields.push_back(key);
+  EXPECT_THAT(fields,
+              ElementsAre("name", "uuid", "owner", "kind", "mode", "node", "state", "failure",
+                          "device_path", "rm_device_path", "dev_major", "dev_minor", "devrm_major",
+                          "devrm_minor", "socket_path", "linux_hmac", "epoch", "generation",
+                          "sequence", "worker_pid", "denied", "restarts", "command_timeout_ms",
+                          "detach_timeout_ms", "has_identity"));
+  EXPECT_EQ(device["state"], "on");
+  EXPECT_EQ(device["sequence"].get<std::uint64_t>(), (std::uint64_t{1} << 53) + 1);
+}
+
+TEST_F(Verbs, EmptyListTeaches) {
+  EXPECT_EQ(run({"list"}), 0);
+  EXPECT_EQ(out, "");
+  EXPECT_THAT(err, HasSubstr("vtpmctl create"));
+  EXPECT_EQ(run({"list", "-o", "json"}), 0);
+  EXPECT_EQ(json(), Json::array());
+  EXPECT_EQ(run({"list", "-q"}), 0);
+  EXPECT_EQ(err, "");
+}
+
+TEST_F(Verbs, ListFetchesAllPages) {
+  for (int i = 0; i < 1203; ++i) state.devices.push_back(make_device(fmt::format("d{:05}", i)));
+  EXPECT_EQ(run({"list", "-q"}), 0) << err;
+  EXPECT_EQ(std::count(out.begin(), out.end(), '\n'), 1203);
+  EXPECT_THAT(state.calls, ElementsAre("List ", "List d00499", "List d00999"));
+}
+
+TEST_F(Verbs, ShowInBothFormats) {
+  state.devices = {make_device("web")};
+  state.devices[0].set_has_identity(true);
+  EXPECT_EQ(run({"show", "web"}), 0) << err;
+  EXPECT_THAT(out, HasSubstr("device            /dev/tpm3 (10:224)\n"));
+  EXPECT_THAT(out, HasSubstr("identity          of its own\n"));
+  EXPECT_THAT(out, Not(HasSubstr("failure")));
+  EXPECT_EQ(run({"show", "web", "-o", "json"}), 0);
+  EXPECT_EQ(json()["device_path"], "/dev/tpm3");
+}
+
+TEST_F(Verbs, ShowsAFailureAndTheWayOut) {
+  state.devices = {make_device("web", v1::FAILED)};
+  state.devices[0].set_failure("its volatile state is lost");
+  terminal = true;
+  EXPECT_EQ(run({"show", "web", "--no-color"}), 0);
+  EXPECT_THAT(out, HasSubstr("failure           its volatile state is lost\n"));
+  EXPECT_THAT(err, HasSubstr("vtpmctl power-cycle web"));
+}
+
+TEST_F(Verbs, CreateSendsWhatIsAsked) {
+  state.devices = {make_device("web")};
+  EXPECT_EQ(run({"create", "web", "--mode", "read-only", "--for", "vm", "--owner", "o w", "--node",
+                 "socket", "--socket-path", "/s", "--compat", "linux-hmac", "--command-timeout",
+                 "2m", "--detach-timeout", "500ms", "--start"}),
+            0)
+      << err;
+  const v1::CreateRequest& request = state.created;
+  EXPECT_EQ(request.mode(), v1::READ_ONLY);
+  EXPECT_EQ(request.kind(), v1::VM);
+  EXPECT_EQ(request.owner(), "o w");
+  EXPECT_EQ(request.node(), v1::SOCKET);
+  EXPECT_EQ(request.socket_path(), "/s");
+  EXPECT_TRUE(request.linux_hmac());
+  EXPECT_EQ(request.command_timeout_ms(), 120'000U);
+  EXPECT_EQ(request.detach_timeout_ms(), 500U);
+  EXPECT_TRUE(request.start());
+}
+
+TEST_F(Verbs, CreateHasDefaultsAndPrintsTheNodes) {
+  state.devices = {make_device("web")};
+  EXPECT_EQ(run({"create", "web"}), 0) << err;
+  EXPECT_EQ(state.created.mode(), v1::READ_WRITE);
+  EXPECT_EQ(state.created.kind(), v1::CONTAINER);
+  EXPECT_EQ(state.created.node(), v1::KERNEL);
+  EXPECT_EQ(state.created.command_timeout_ms(), 0U);
+  EXPECT_FALSE(state.created.start());
+  EXPECT_EQ(out,
+            "created web: read-write, for container, on\n"
+            "  device            /dev/tpm3\n"
+            "  resource manager  /dev/tpmrm3\n");
+  EXPECT_EQ(run({"create", "web", "-o", "json"}), 0);
+  EXPECT_EQ(json()["name"], "web");
+  EXPECT_EQ(run({"create", "web", "-q"}), 0);
+  EXPECT_EQ(out, "/dev/tpm3\n");
+}
+
+TEST_F(Verbs, BindMountHintIsForPeopleOnly) {
+  state.devices = {make_device("web")};
+  EXPECT_EQ(run({"start", "web"}), 0);
+  EXPECT_EQ(err, "");
+  terminal = true;
+  EXPECT_EQ(run({"start", "web"}), 0);
+  EXPECT_THAT(err, HasSubstr("--device /dev/tpm3:/dev/tpm0 --device /dev/tpmrm3:/dev/tpmrm0"));
+  state.devices[0].set_device_path("/dev/tpm3;rm -rf ~");
+  EXPECT_EQ(run({"start", "web"}), 0);
+  EXPECT_EQ(err, "") << "a path that is none must not be offered for pasting";
+}
+
+TEST_F(Verbs, StartSocketDevice) {
+  state.devices = {make_device("vm", v1::OFF)};
+  state.devices[0].set_node(v1::SOCKET);
+  state.devices[0].set_socket_path("/run/vtpm/vm.sock");
+  EXPECT_EQ(run({"start", "vm"}), 0);
+  EXPECT_EQ(out,
+            "started vm\n"
+            "  socket            /run/vtpm/vm.sock\n"
+            "  control socket    /run/vtpm/vm.sock.ctrl\n");
+}
+
+TEST_F(Verbs, SeveralNamesGoOnAfterAFailure) {
+  state.devices = {make_device("a"), make_device("c")};
+  EXPECT_EQ(run({"start", "a", "b", "c", "-o", "json"}), 3);
+  ASSERT_EQ(json().size(), 2U);
+  EXPECT_EQ(json()[1]["name"], "c");
+  EXPECT_THAT(err, HasSubstr("vtpmctl: no device 'b'"));
+  EXPECT_THAT(state.calls, ElementsAre("Start a", "Start b", "Start c"));
+}
+
+TEST_F(Verbs, StopAndDeletePassTheirFlags) {
+  state.devices = {make_device("a")};
+  EXPECT_EQ(run({"stop", "a"}), 0);
+  EXPECT_EQ(out, "stopped a\n");
+  EXPECT_EQ(run({"stop", "a", "--release", "-o", "json"}), 0);
+  EXPECT_EQ(json()[0]["name"], "a");
+  EXPECT_EQ(run({"delete", "a"}), 0);
+  EXPECT_EQ(out, "deleted a\n");
+  EXPECT_EQ(run({"delete", "a", "--force", "--release", "-o", "json"}), 0);
+  EXPECT_EQ(json(), Json::parse(R"([{"name":"a","deleted":true}])"));
+  EXPECT_THAT(state.calls, ElementsAre("Stop a false", "Stop a true", "Delete a false false",
+                                       "Delete a true true"));
+}
+
+TEST_F(Verbs, SayWhyANumberIsHeld) {
+  state.devices = {make_device("a")};
+  terminal = true;
+  EXPECT_EQ(run({"stop", "a"}), 0);
+  EXPECT_THAT(err, HasSubstr("vtpmctl release a"));
+  EXPECT_EQ(run({"delete", "a"}), 0);
+  EXPECT_THAT(err, HasSubstr("vtpmctl release --all"));
+  EXPECT_EQ(run({"delete", "a", "--release"}), 0);
+  EXPECT_EQ(err, "");
+}
+
+TEST_F(Verbs, PowerCycleAsksFirst) {
+  state.devices = {make_device("a")};
+  EXPECT_EQ(run({"power-cycle", "a"}), 2) << "nobody to ask";
+  EXPECT_TRUE(state.calls.empty());
+  terminal = true;
+  for (const char* answer : {"", "\n", "n\n", "maybe\n"}) {
+    typed = answer;
+    EXPECT_EQ(run({"power-cycle", "a"}), 1);
+    EXPECT_TRUE(state.calls.empty()) << answer;
+  }
+  typed = "y\n";
+  EXPECT_EQ(run({"power-cycle", "a"}), 0) << err;
+  EXPECT_EQ(out, "power-cycled a: on\n");
+  terminal = false;
+  EXPECT_EQ(run({"power-cycle", "a", "--yes", "-o", "json"}), 0);
+  EXPECT_EQ(json()["state"], "on");
+  EXPECT_EQ(state.calls.size(), 2U);
+}
+
+TEST_F(Verbs, ReleaseOneOrAll) {
+  EXPECT_EQ(run({"release", "a"}), 0);
+  EXPECT_EQ(out, "2 numbers may be used again\n");
+  EXPECT_EQ(run({"release", "--all", "-o", "json"}), 0);
+  EXPECT_EQ(json(), Json::parse(R"({"released":2})"));
+  EXPECT_THAT(state.calls, ElementsAre("Release a", "Release "));
+  EXPECT_EQ(run({"release"}), 2);
+  EXPECT_EQ(run({"release", "a", "--all"}), 2);
+  EXPECT_EQ(run({"release", ""}), 2) << "an empty variable of a script must not release all";
+  EXPECT_EQ(state.calls.size(), 2U);
+}
+
+v1::DeniedCommand make_denied() {
+  v1::DeniedCommand denied;
+  denied.set_name("golden");
+  denied.set_time_ns(1'762'178'531'000'000'000);
+  denied.set_command_code(0x131);
+  denied.set_command("TPM2_CreatePrimary");
+  denied.set_reason("makes a key");
+  denied.set_response_code(0x156);
+  denied.set_suppressed(7);
+  return denied;
+}
+
+TEST_F(Verbs, DeniedInBothFormats) {
+  state.denied = {make_denied(), v1::DeniedCommand()};
+  ::setenv("TZ", "UTC", 1);
+  ::tzset();
+  EXPECT_EQ(run({"denied", "golden", "--limit", "5"}), 0) << err;
+  EXPECT_THAT(out, HasSubstr("2025-11-03 14:02:11  golden  TPM2_CreatePrimary  TPM_RC_READ_ONLY  "
+                             "makes a key (and 7 more)\n"));
+  EXPECT_THAT(out, HasSubstr("(malformed header)"));
+  EXPECT_EQ(run({"denied", "-o", "json"}), 0);
+  EXPECT_EQ(json()[0]["response"], "TPM_RC_READ_ONLY");
+  EXPECT_EQ(json()[0]["time"], "2025-11-03T14:02:11.000000000Z");
+  EXPECT_EQ(json()[0]["suppressed"], 7);
+  EXPECT_THAT(state.calls, ElementsAre("Denied golden 5", "Denied  20"));
+  state.denied.clear();
+  EXPECT_EQ(run({"denied"}), 0);
+  EXPECT_EQ(out, "");
+  EXPECT_THAT(err, HasSubstr("no command was refused"));
+  for (const char* limit : {"0", "-1", "x", "10001", "99999999999"}) {
+    EXPECT_EQ(run({"denied", "--limit", limit}), 2) << limit;
+  }
+}
+
+TEST_F(Verbs, WatchPrintsOneLineAnEvent) {
+  v1::Event changed;
+  changed.set_type(v1::Event::STATE_CHANGED);
+  *changed.mutable_device() = make_device("web");
+  v1::Event denied;
+  denied.set_type(v1::Event::DENIED_COMMAND);
+  *denied.mutable_denied() = make_denied();
+  state.events = {changed, denied};
+  EXPECT_EQ(run({"watch", "web"}), 6) << "vtpmd ended it";
+  EXPECT_THAT(err, HasSubstr("going down"));
+  EXPECT_THAT(out, HasSubstr("  web               on: /dev/tpm3\n"));
+  EXPECT_THAT(
+      out, HasSubstr("  golden            denied TPM2_CreatePrimary: makes a key (and 7 more)\n"));
+  EXPECT_EQ(run({"watch", "-o", "json"}), 6);
+  std::istringstream lines(out);
+  std::string line;
+  std::getline(lines, line);
+  EXPECT_EQ(Json::parse(line)["type"], "state_changed");
+  EXPECT_EQ(Json::parse(line)["denied"], nullptr);
+  std::getline(lines, line);
+  EXPECT_EQ(Json::parse(line)["denied"]["command_code"], 0x131);
+  EXPECT_FALSE(std::getline(lines, line));
+}
+
+TEST_F(Verbs, WatchReportsHowItEnded) {
+  v1::Event event;
+  event.set_type(v1::Event::CREATED);
+  *event.mutable_device() = make_device("web");
+  state.events = {event};
+  state.verdict = {grpc::StatusCode::NOT_FOUND, "no device 'web'"};
+  EXPECT_EQ(run({"watch", "web"}), 3);
+  EXPECT_THAT(out, HasSubstr("created: read-write"));
+  EXPECT_THAT(err, HasSubstr("no device 'web'"));
+}
+
+TEST_F(Verbs, VersionInBothFormats) {
+  state.version.set_vtpmd("9.8");
+  state.version.set_libtpms("0.9.2");
+  EXPECT_EQ(run({"version"}), 0);
+  EXPECT_THAT(out, HasSubstr("vtpmctl   " VTPM_VERSION "\n"));
+  EXPECT_THAT(out, HasSubstr("module    not loaded\n"));
+  EXPECT_EQ(run({"version", "-o", "json"}), 0);
+  EXPECT_EQ(json()["libtpms"], "0.9.2");
+  stop();
+  EXPECT_EQ(run({"version", "-o", "json"}), 6);
+  EXPECT_EQ(json()["vtpmctl"], VTPM_VERSION);
+  EXPECT_EQ(json()["vtpmd"], nullptr);
+}
+
+TEST_F(Verbs, CompletionGivesNamesOnly) {
+  state.devices = {make_device("$(reboot)"), make_device("a"), make_device("x y")};
+  EXPECT_EQ(run({"__complete", "devices"}), 0);
+  EXPECT_EQ(out, "a\ton\n") << "a shell would expand the others";
+  EXPECT_EQ(run({"__complete", "verbs"}), 0);
+  EXPECT_THAT(out, HasSubstr("power-cycle\t"));
+  EXPECT_THAT(out, Not(HasSubstr("__complete")));
+  EXPECT_EQ(run({"__complete", "options", "create"}), 0);
+  EXPECT_THAT(out, HasSubstr("--detach-timeout\t"));
+  EXPECT_THAT(out, HasSubstr("--socket\t"));
+  stop();
+  EXPECT_EQ(run({"__complete", "devices"}), 6);
+  EXPECT_EQ(err, "") << "no noise on a command line that is being typed";
+}
+
+TEST_F(Verbs, ColorsAreForTerminalsThatWantThem) {
+  state.devices = {make_device("a")};
+  EXPECT_EQ(run({"list"}), 0);
+  EXPECT_THAT(out, Not(HasSubstr("\033")));
+  terminal = true;
+  EXPECT_EQ(run({"list"}), 0);
+  EXPECT_THAT(out, HasSubstr("\033[1mNAME\033[0m"));
+  EXPECT_EQ(run({"list", "--no-color"}), 0);
+  EXPECT_THAT(out, Not(HasSubstr("\033")));
+  variables["NO_COLOR"] = "1";
+  EXPECT_EQ(run({"list"}), 0);
+  EXPECT_THAT(out, Not(HasSubstr("\033")));
+}
+
+TEST_F(Verbs, HostileTextDoesNotReachTheTerminal) {
+  const std::string hostile = "x\033]0;title\007\n\u202e";
+  v1::Device device = make_device("web", v1::FAILED);
+  device.set_owner(hostile);
+  device.set_failure(hostile);
+  device.set_socket_path(hostile);
+  device.set_uuid(hostile);
+  state.devices = {device};
+  v1::DeniedCommand denied = make_denied();
+  denied.set_reason(hostile);
+  denied.set_command(hostile);
+  state.denied = {denied};
+  v1::Event event;
+  event.set_type(v1::Event::STATE_CHANGED);
+  *event.mutable_device() = device;
+  state.events = {event};
+  state.checks.emplace_back();
+  state.checks[0].set_name(hostile);
+  state.checks[0].set_finding(hostile);
+  state.checks[0].set_remedy(hostile);
+  state.version.set_vtpmd(hostile);
+  terminal = true;
+  variables["NO_COLOR"] = "1";
+  for (const char* format : {"table", "json"}) {
+    for (const std::vector<std::string>& verb :
+         std::vector<std::vector<std::string>>{{"list"},
+                                               {"show", "web"},
+                                               {"start", "web"},
+                                               {"stop", "web"},
+                                               {"denied"},
+                                               {"watch"},
+                                               {"doctor"},
+                                               {"version"},
+                                               {"create", "web"}}) {
+      auto arguments = verb;
+      arguments.insert(arguments.end(), {"-o", format});
+      run(arguments);
+      for (const std::string& text : {out, err}) {
+        EXPECT_EQ(text.find('\033'), std::string::npos) << verb[0] << format;
+        EXPECT_EQ(text.find('\007'), std::string::npos) << verb[0] << format;
+        EXPECT_EQ(text.find("\u202e"), std::string::npos) << verb[0] << format;
+      }
+      EXPECT_NE(out.find("title") != std::string::npos, verb[0] == "stop" && format[0] == 't')
+          << verb[0] << format << out;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace vtpm::ctl
