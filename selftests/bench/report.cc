@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "report.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace bench {
+namespace {
+
+Figures figures_of_all(const Series& series) {
+  std::vector<double> times;
+  for (const auto& round : series.rounds) times.insert(times.end(), round.begin(), round.end());
+  return figures_of(std::move(times));
+}
+
+const Series* find(const Comparison& comparison, const std::string& name) {
+  const auto it = std::ranges::find(comparison.series, name, &Series::subject);
+  return it == comparison.series.end() ? nullptr : &*it;
+}
+
+}  // namespace
+
+Figures figures_of(std::vector<double> times) {
+  if (times.empty()) return {};
+  std::ranges::sort(times);
+  const std::size_t n = times.size();
+  return {.median = n % 2 == 1 ? times[n / 2] : (times[n / 2 - 1] + times[n / 2]) / 2,
+          .p99 = times[(n * 99 + 99) / 100 - 1],  // nearest rank
+          .min = times.front(),
+          .mean = std::accumulate(times.begin(), times.end(), 0.0) / static_cast<double>(n)};
+}
+
+Ratio ratio(const Series& subject, const Series& floor) {
+  Ratio result{.all = figures_of_all(subject).median / figures_of_all(floor).median};
+  const std::size_t rounds = std::min(subject.rounds.size(), floor.rounds.size());
+  for (std::size_t i = 0; i < rounds; ++i) {
+    const double one = figures_of(subject.rounds[i]).median / figures_of(floor.rounds[i]).median;
+    result.lowest = i == 0 ? one : std::min(result.lowest, one);
+    result.highest = i == 0 ? one : std::max(result.highest, one);
+  }
+  return result;
+}
+
+void print_table(std::FILE* out, const std::vector<Comparison>& results,
+                 const std::string& against) {
+  for (const Comparison& comparison : results) {
+    const Series& floor = comparison.series.front();
+    const Series* slow = find(comparison, against);
+    (void)std::fprintf(out, "%-22s %9s %9s %9s %9s   %-7s %-15s %s\n", comparison.command.c_str(),
+                       "median us", "p99", "min", "mean", "x floor", "(by round)",
+                       slow == nullptr ? "" : "times as fast");
+    for (const Series& series : comparison.series) {
+      const Figures f = figures_of_all(series);
+      const Ratio r = ratio(series, floor);
+      (void)std::fprintf(out, "  %-20s %9.1f %9.1f %9.1f %9.1f   %-7.2f (%.2f..%.2f)   ",
+                         series.subject.c_str(), f.median, f.p99, f.min, f.mean, r.all, r.lowest,
+                         r.highest);
+      if (slow != nullptr)
+        (void)std::fprintf(out, " %.2f", figures_of_all(*slow).median / f.median);
+      (void)std::fputc('\n', out);
+    }
+    (void)std::fputc('\n', out);
+  }
+}
+
+void print_json(std::FILE* out, const std::vector<Comparison>& results,
+                const std::string& against) {
+  (void)std::fprintf(out, "{\"unit\": \"us\", \"against\": \"%s\", \"commands\": [",
+                     against.c_str());
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    const Comparison& comparison = results[i];
+    const Series* slow = find(comparison, against);
+    (void)std::fprintf(out, "%s\n {\"command\": \"%s\", \"floor\": \"%s\", \"subjects\": [",
+                       i == 0 ? "" : ",", comparison.command.c_str(),
+                       comparison.series.front().subject.c_str());
+    for (std::size_t k = 0; k < comparison.series.size(); ++k) {
+      const Series& series = comparison.series[k];
+      const Figures f = figures_of_all(series);
+      const Ratio r = ratio(series, comparison.series.front());
+      (void)std::fprintf(
+          out,
+          "%s\n  {\"subject\": \"%s\", \"median\": %.2f, \"p99\": %.2f, \"min\": %.2f, "
+          "\"mean\": %.2f, \"to_floor\": %.3f, \"to_floor_lowest_round\": %.3f, "
+          "\"to_floor_highest_round\": %.3f",
+          k == 0 ? "" : ",", series.subject.c_str(), f.median, f.p99, f.min, f.mean, r.all,
+          r.lowest, r.highest);
+      if (slow != nullptr)
+        (void)std::fprintf(out, ", \"times_as_fast\": %.3f",
+                           figures_of_all(*slow).median / f.median);
+      (void)std::fputc('}', out);
+    }
+    (void)std::fputs("]}", out);
+  }
+  (void)std::fputs("]}\n", out);
+}
+
+}  // namespace bench
