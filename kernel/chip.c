@@ -11,6 +11,7 @@
 #include <linux/jiffies.h>
 #include <linux/platform_device.h>
 #include <linux/poll.h>
+#include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/string.h>
 
@@ -42,9 +43,26 @@ static bool vtpm_is_cap_pcrs(const u8 *cmd, size_t len)
 }
 
 /*
- * Sleep until something changed, @deadline passed or a fatal signal came.  Called
- * and returns with the lock held.
- *
+ * Sleep until something changed, @deadline passed or @state lets a signal through.
+ * Called and returns with the lock held.
+ */
+static void vtpm_sleep(struct vtpm_dev *dev, unsigned int state,
+		       unsigned long deadline)
+	__must_hold(&dev->lock)
+{
+	long left = deadline - jiffies;
+	DEFINE_WAIT(wait);
+
+	if (left <= 0)
+		return;
+	prepare_to_wait(&dev->client_wq, &wait, state);
+	spin_unlock(&dev->lock);
+	schedule_timeout(left);
+	finish_wait(&dev->client_wq, &wait);
+	spin_lock(&dev->lock);
+}
+
+/*
  * A killed client would not sleep in TASK_KILLABLE; TASK_IDLE, because one that
  * waits for an engine is neither load nor a hung task.  FREEZABLE_UNSAFE, because
  * the core holds its locks around us.
@@ -54,16 +72,28 @@ static void vtpm_client_sleep(struct vtpm_dev *dev, unsigned long deadline)
 {
 	unsigned int state = fatal_signal_pending(current) ? TASK_IDLE :
 							     TASK_KILLABLE;
-	long left = deadline - jiffies;
-	DEFINE_WAIT(wait);
 
-	if (left <= 0)
-		return;
-	prepare_to_wait(&dev->client_wq, &wait, state | TASK_FREEZABLE_UNSAFE);
-	spin_unlock(&dev->lock);
-	schedule_timeout(left);
-	finish_wait(&dev->client_wq, &wait);
-	spin_lock(&dev->lock);
+	vtpm_sleep(dev, state | TASK_FREEZABLE_UNSAFE, deadline);
+}
+
+/*
+ * A system sleep is near, and this command, which no engine has, begins a
+ * transaction.  We must not be frozen here: the core holds tpm_mutex around us, its
+ * waiters cannot be frozen, and so the sleep would fail.  The freezer makes a signal
+ * pending, and write() is restarted after the thaw.
+ *
+ * With O_NONBLOCK a worker runs us, for which there is no restart, and the client
+ * cannot be frozen while it polls for the outcome.
+ */
+static int vtpm_wait_held(struct vtpm_dev *dev)
+	__must_hold(&dev->lock)
+{
+	if (current->flags & PF_KTHREAD || fatal_signal_pending(current))
+		return -EPIPE;
+	if (signal_pending(current))
+		return -ERESTARTSYS;
+	vtpm_sleep(dev, TASK_INTERRUPTIBLE, jiffies + MAX_JIFFY_OFFSET);
+	return 0;
 }
 
 /*
@@ -77,24 +107,26 @@ static void vtpm_client_sleep(struct vtpm_dev *dev, unsigned long deadline)
 static int vtpm_wait_idle(struct vtpm_dev *dev)
 	__must_hold(&dev->lock)
 {
-	while (dev->state != VTPM_STATE_DEAD) {
-		unsigned long deadline = jiffies + MAX_JIFFY_OFFSET;
-		bool held = READ_ONCE(vtpm_held);
+	int rc;
 
-		if (dev->xchg == VTPM_XCHG_IDLE && !held)
+	while (dev->state != VTPM_STATE_DEAD) {
+		if (dev->first && READ_ONCE(vtpm_held)) {
+			rc = vtpm_wait_held(dev);
+			if (rc)
+				return rc;
+			continue;
+		}
+		if (dev->xchg == VTPM_XCHG_IDLE)
 			return 0;
 		if (fatal_signal_pending(current)) {
 			dev->aborts++;
 			return -EPIPE;
 		}
-		if (!held) {
-			deadline = dev->stale_deadline;
-			if (time_after_eq(jiffies, deadline)) {
-				dev->timeouts++;
-				return -EPIPE;
-			}
+		if (time_after_eq(jiffies, dev->stale_deadline)) {
+			dev->timeouts++;
+			return -EPIPE;
 		}
-		vtpm_client_sleep(dev, deadline);
+		vtpm_client_sleep(dev, dev->stale_deadline);
 	}
 	return -EPIPE;
 }
@@ -105,6 +137,9 @@ static void vtpm_queue(struct vtpm_dev *dev, const u8 *cmd, size_t len)
 	const struct tpm_header *header = (const void *)cmd;
 	u32 code = len >= TPM_HEADER_SIZE ? be32_to_cpu(header->ordinal) : 0;
 
+	dev->restartable = dev->first;
+	dev->first = false;
+	dev->active = true;
 	memcpy(dev->cmd, cmd, len);
 	dev->cmd_len = len;
 	dev->cap_pcrs = vtpm_is_cap_pcrs(cmd, len);
@@ -143,6 +178,14 @@ static int vtpm_wait_outcome(struct vtpm_dev *dev)
 	/* Busy-waiting for dev->client to become false would go here. */
 	while (dev->client) {
 		unsigned long deadline = dev->deadline;
+		int rc;
+
+		if (READ_ONCE(vtpm_held) && dev->restartable && !dev->delivered) {
+			rc = vtpm_wait_held(dev);
+			if (rc && dev->client)
+				vtpm_give_up(dev, rc);
+			continue;
+		}
 
 		if (!dev->delivered && fatal_signal_pending(current)) {
 			if (!killed)
@@ -220,6 +263,33 @@ static int vtpm_op_send(struct tpm_chip *chip, u8 *buf, size_t len)
 }
 #endif
 
+/*
+ * The core brackets a transaction with these two.  On /dev/tpmrmN it is several
+ * commands: the objects of the client come and go around its own command.
+ */
+static int vtpm_op_cmd_ready(struct tpm_chip *chip)
+{
+	struct vtpm_dev *dev = dev_get_drvdata(&chip->dev);
+
+	spin_lock(&dev->lock);
+	dev->first = true;
+	spin_unlock(&dev->lock);
+	return 0;
+}
+
+static int vtpm_op_go_idle(struct tpm_chip *chip)
+{
+	struct vtpm_dev *dev = dev_get_drvdata(&chip->dev);
+
+	spin_lock(&dev->lock);
+	dev->first = false;
+	dev->active = false;
+	if (READ_ONCE(vtpm_held))
+		wake_up_all(&dev->client_wq);
+	spin_unlock(&dev->lock);
+	return 0;
+}
+
 /* send() returns when the reply is there. */
 static u8 vtpm_op_status(struct tpm_chip *chip)
 {
@@ -245,6 +315,8 @@ static const struct tpm_class_ops vtpm_tpm_ops = {
 	.req_complete_val = 1,
 	.req_canceled = vtpm_op_req_canceled,
 	.cancel = vtpm_op_cancel,
+	.cmd_ready = vtpm_op_cmd_ready,
+	.go_idle = vtpm_op_go_idle,
 };
 
 /*

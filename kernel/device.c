@@ -668,27 +668,42 @@ void vtpm_dev_kill_all(void)
 	mutex_unlock(&vtpm_registry_lock);
 }
 
+/* Clients have to see that vtpm_held changed. */
+static void vtpm_wake_clients(void)
+{
+	struct vtpm_dev *dev;
+
+	lockdep_assert_held(&vtpm_registry_lock);
+	list_for_each_entry(dev, &vtpm_devices, list) {
+		spin_lock(&dev->lock);
+		wake_up_all(&dev->client_wq);
+		spin_unlock(&dev->lock);
+	}
+}
+
 static bool vtpm_dev_busy(struct vtpm_dev *dev)
 {
 	bool busy;
 
 	spin_lock(&dev->lock);
-	busy = dev->client && dev->chan;
+	busy = dev->active && dev->chan;
 	spin_unlock(&dev->lock);
 	return busy;
 }
 
 /*
- * System sleep: hold new commands back, and let engines finish theirs.  One that is
- * slower than that is frozen in the middle of its command, with its client.
+ * System sleep: let no transaction begin, and let those that have begun end.  One
+ * that is slower than that is frozen in the middle of its command, with its client;
+ * if another client waits for tpm_mutex then, the sleep fails.
  */
 void vtpm_dev_hold_all(void)
 {
 	long left = VTPM_DRAIN_TIME;
 	struct vtpm_dev *dev;
 
-	WRITE_ONCE(vtpm_held, true);
 	mutex_lock(&vtpm_registry_lock);
+	WRITE_ONCE(vtpm_held, true);
+	vtpm_wake_clients();
 	list_for_each_entry(dev, &vtpm_devices, list) {
 		if (!left)
 			break;
@@ -700,15 +715,9 @@ void vtpm_dev_hold_all(void)
 
 void vtpm_dev_unhold_all(void)
 {
-	struct vtpm_dev *dev;
-
 	mutex_lock(&vtpm_registry_lock);
 	WRITE_ONCE(vtpm_held, false);
-	list_for_each_entry(dev, &vtpm_devices, list) {
-		spin_lock(&dev->lock);
-		wake_up_all(&dev->client_wq);
-		spin_unlock(&dev->lock);
-	}
+	vtpm_wake_clients();
 	mutex_unlock(&vtpm_registry_lock);
 }
 

@@ -125,6 +125,9 @@ enum vtpm_xchg_state {
  * @cancel: the engine has not yet been told that the frame is STALE
  * @delivered: some engine has taken the present frame
  * @bootstrap: the present frame was sent by @registrar
+ * @first: the next command is the first of a transaction of the core
+ * @restartable: the present command is that first one
+ * @active: inside a transaction that has sent a command
  * @cap_pcrs: the present command is GetCapability(TPM_CAP_PCRS)
  * @rc: outcome for the client, valid when @client has become false
  * @chan: attached engine, NULL if none
@@ -180,6 +183,9 @@ struct vtpm_dev {
 	bool cancel;
 	bool delivered;
 	bool bootstrap;
+	bool first;
+	bool restartable;
+	bool active;
 	bool cap_pcrs;
 	int rc;
 	struct vtpm_chan *chan;
@@ -234,7 +240,7 @@ extern unsigned int vtpm_max_devices;
 extern unsigned int vtpm_max_devices_per_user;
 extern unsigned int vtpm_command_timeout_ms;
 extern unsigned int vtpm_detach_timeout_ms;
-/* System sleep is being prepared: commands are held back before they are queued. */
+/* System sleep is being prepared: no transaction may begin. */
 extern bool vtpm_held;
 extern struct workqueue_struct *vtpm_register_wq;
 extern struct workqueue_struct *vtpm_destroy_wq;

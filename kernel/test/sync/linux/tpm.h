@@ -24,6 +24,8 @@ struct tpm_class_ops {
 		    size_t cmd_len);
 	void (*cancel)(struct tpm_chip *chip);
 	u8 (*status)(struct tpm_chip *chip);
+	int (*go_idle)(struct tpm_chip *chip);
+	int (*cmd_ready)(struct tpm_chip *chip);
 };
 
 #endif /* VTPM_TEST_SYNC_TPM_H */
