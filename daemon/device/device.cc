@@ -20,6 +20,7 @@ using std::chrono::seconds;
 constexpr seconds kStartLimit{60};  // emulated hosts are slow; a real one needs milliseconds
 constexpr seconds kStopLimit{30};
 constexpr seconds kDeathWindow{60};
+constexpr std::size_t kMaxReason = 500;
 constexpr std::size_t kMaxDeaths = 5;  // in the window; then the device has failed
 
 bool read_only(const store::Record& record) {
@@ -519,9 +520,10 @@ void Device::finish_off() {
 
 // Clients keep their node; their commands wait there until somebody mends it.
 void Device::fail_with(const std::string& reason) {
-  record_.failure = reason;
+  record_.failure = reason.substr(0, kMaxReason);
   log::error("device has failed", {{"device", record_.settings.name}, {"why", reason}});
-  if (auto stored = host_.store.set_failure(record_.uuid, record_.version, reason); !stored)
+  if (auto stored = host_.store.set_failure(record_.uuid, record_.version, record_.failure);
+      !stored)
     log::error("the store does not take the failure",
                {{"device", record_.settings.name}, {"why", stored.error().message}});
   set_phase(Phase::failed);

@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sqlite3.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 
@@ -69,7 +68,9 @@ Result<void> Manager::open_all() {
 
   VTPM_TRY(store_, store::open_sqlite(options_.state_dir + "/store.db"));
   if (options_.host_key.empty()) options_.host_key = options_.state_dir + "/host.key";
-  VTPM_TRY(auto host_key, store::HostKey::from_file(options_.host_key, true));
+  // A new key beside states that another key has sealed would open none of them.
+  VTPM_TRY(const auto any, store_->list("", 1));
+  VTPM_TRY(auto host_key, store::HostKey::from_file(options_.host_key, any.empty()));
   vault_ = std::make_unique<Vault>(std::move(host_key));
   committer_ = std::make_unique<Committer>(*store_, *vault_);
   loop_->set_round_end([this] { committer_->flush(); });
@@ -350,7 +351,7 @@ Result<std::vector<Finding>> Manager::examine() {
 
 Versions Manager::versions() {
   Versions versions;
-  versions.store = std::string("SQLite ") + ::sqlite3_libversion();
+  versions.store = store_->description();
   utsname name{};
   if (::uname(&name) == 0) versions.kernel = name.release;
   if (!kernel_) return versions;

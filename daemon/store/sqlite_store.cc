@@ -144,6 +144,9 @@ class SqliteStore final : public Store {
   Result<Version> release(const Uuid& uuid, const Version& expected) override;
   Result<void> remove(const Uuid& uuid, const Version& expected) override;
   Result<void> check() override;
+  [[nodiscard]] std::string description() const override {
+    return std::string("SQLite ") + ::sqlite3_libversion();
+  }
 
  private:
   // A run of `sql` with its parameters bound. They must outlive it.

@@ -103,6 +103,8 @@ class Store {
 
   // Every page checked; what `vtpmctl doctor` runs.
   virtual Result<void> check() = 0;
+  // What it is made of, for people: "SQLite 3.40.1".
+  [[nodiscard]] virtual std::string description() const = 0;
 };
 
 // SQLite: WAL, synchronous=FULL, one file (mode 0600) in a folder of mode 0700, which is made if it
