@@ -153,6 +153,13 @@ TEST_F(Doctor, SurvivesAVtpmdThatFails) {
   EXPECT_THAT(out, HasSubstr("the store is on fire"));
 }
 
+TEST_F(Doctor, LooksAtTheSocketThatIsChosen) {
+  EXPECT_EQ(run({"doctor", "-o", "json", "--socket", "/nowhere/x.sock"}), 7);
+  EXPECT_EQ(status("x-socket"), "fail");
+  EXPECT_EQ(status("admin-socket"), "absent");
+  EXPECT_EQ(status("run-dir"), "fail") << "the directory of that socket";
+}
+
 TEST_F(Doctor, PlainFileForASocket) {
   std::ofstream(dir.path() / "admin.sock") << "x";
   EXPECT_EQ(doctor(), 7);

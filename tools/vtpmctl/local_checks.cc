@@ -140,9 +140,9 @@ Check unit(const Environment& env, bool answers) {
   return make_check("unit", kOk, "vtpmd.service is running");
 }
 
-Check run_dir(const Environment& env) {
-  const auto status = look(env.run_dir);
-  const std::string path = env.run_dir.string();
+Check run_dir(const fs::path& folder) {
+  const auto status = look(folder);
+  const std::string path = folder.string();
   if (!status) {
     return make_check("run-dir", kFail, fmt::format("{}: {}", path, std::strerror(errno)),
                       "vtpmd makes it when it starts: systemctl start vtpmd");
@@ -154,10 +154,10 @@ Check run_dir(const Environment& env) {
   if ((status->st_mode & 0002) != 0) {
     return make_check(
         "run-dir", kFail,
-        fmt::format("anyone can put a false socket into {} ({})", path, ownership(env.run_dir)),
+        fmt::format("anyone can put a false socket into {} ({})", path, ownership(folder)),
         fmt::format("chmod o-w {}, restart vtpmd", path));
   }
-  return make_check("run-dir", kOk, fmt::format("{} ({})", path, ownership(env.run_dir)));
+  return make_check("run-dir", kOk, fmt::format("{} ({})", path, ownership(folder)));
 }
 
 Check socket_check(const fs::path& socket) {
@@ -215,7 +215,7 @@ std::vector<Check> local_checks(const Environment& environment,
   checks.push_back(module_loaded(environment, answers));
   checks.push_back(control_node(environment, answers));
   checks.push_back(unit(environment, answers));
-  checks.push_back(run_dir(environment));
+  checks.push_back(run_dir(sockets.front().parent_path()));
   for (const fs::path& socket : sockets) checks.push_back(socket_check(socket));
   return checks;
 }

@@ -16,8 +16,8 @@ using Status = v1::DoctorReply::Status;
 
 Check make_check(std::string name, Status status, std::string finding, std::string remedy = {});
 
-// `sockets`: those to look at, the admin socket among them. `answers`: vtpmd has answered, so a
-// missing module may be meant (vtpmd --no-kernel) and is a warning only.
+// `sockets`: those to look at, at least one, all in one directory. `answers`: vtpmd has answered,
+// so a missing module may be meant (vtpmd --no-kernel) and is a warning only.
 std::vector<Check> local_checks(const Environment& environment,
                                 const std::vector<std::filesystem::path>& sockets, bool answers);
 
