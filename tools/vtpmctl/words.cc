@@ -205,7 +205,7 @@ std::string utc_time(std::int64_t nanoseconds) {
   char text[64];
   const std::size_t length = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
   return fmt::format("{}.{:09}Z", std::string_view(text, length),
-                     nanoseconds - seconds * kNanosecond);
+                     (nanoseconds % kNanosecond + kNanosecond) % kNanosecond);
 }
 
 std::string nearest(std::string_view word, const std::vector<std::string>& choices) {
