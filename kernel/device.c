@@ -387,7 +387,11 @@ static u32 vtpm_hash(const u8 *uuid)
 	return jhash(uuid, VTPM_UUID_SIZE, 0);
 }
 
-/* Published or not. */
+/*
+ * The newest device with this uuid, published or not.  Older ones are dead: a
+ * uuid is used again once its device is dead, though its number is still held.
+ * hash_add() puts the newest first.
+ */
 static struct vtpm_dev *vtpm_lookup(const u8 *uuid)
 {
 	struct vtpm_dev *dev;
@@ -417,7 +421,8 @@ static int vtpm_insert(struct vtpm_dev *dev)
 	lockdep_assert_held(&vtpm_registry_lock);
 	if (vtpm_down)
 		return -ESHUTDOWN;
-	if (vtpm_lookup(dev->uuid))
+	other = vtpm_lookup(dev->uuid);
+	if (other && READ_ONCE(other->state) != VTPM_STATE_DEAD)
 		return -EEXIST;
 	if (vtpm_count >= READ_ONCE(vtpm_max_devices))
 		return -ENOSPC;
@@ -607,34 +612,53 @@ static void vtpm_drop_number(struct vtpm_dev *dev)
 	vtpm_dev_put(dev);
 }
 
+/* One dead device whose nodes are gone, taken out of the registry. */
+static struct vtpm_dev *vtpm_remove_gone(const u8 *uuid)
+{
+	struct vtpm_dev *dev;
+	bool gone;
+
+	lockdep_assert_held(&vtpm_registry_lock);
+	hash_for_each_possible(vtpm_by_uuid, dev, hash, vtpm_hash(uuid)) {
+		if (memcmp(dev->uuid, uuid, VTPM_UUID_SIZE) || !dev->published)
+			continue;
+		spin_lock(&dev->lock);
+		gone = dev->gone;
+		spin_unlock(&dev->lock);
+		if (gone) {
+			vtpm_remove(dev);
+			return dev;
+		}
+	}
+	return NULL;
+}
+
 /**
- * vtpm_dev_release_number() - forget a dead device
- * @uuid: its identity
+ * vtpm_dev_release_number() - forget the dead devices with a uuid
+ * @uuid: their identity
  *
  * Return: 0, -ENOENT or -EBUSY.
  */
 int vtpm_dev_release_number(const u8 *uuid)
 {
 	struct vtpm_dev *dev;
-	bool gone;
+	int rc = 0;
 
 	mutex_lock(&vtpm_registry_lock);
 	dev = vtpm_lookup(uuid);
-	if (!dev || !dev->published) {
+	if (!dev || !dev->published)
+		rc = -ENOENT;
+	dev = rc ? NULL : vtpm_remove_gone(uuid);
+	if (!rc && !dev)
+		rc = -EBUSY;
+	while (dev) {
 		mutex_unlock(&vtpm_registry_lock);
-		return -ENOENT;
+		vtpm_drop_number(dev);
+		mutex_lock(&vtpm_registry_lock);
+		dev = vtpm_remove_gone(uuid);
 	}
-	spin_lock(&dev->lock);
-	gone = dev->gone;
-	spin_unlock(&dev->lock);
-	if (gone)
-		vtpm_remove(dev);
 	mutex_unlock(&vtpm_registry_lock);
-
-	if (!gone)
-		return -EBUSY;
-	vtpm_drop_number(dev);
-	return 0;
+	return rc;
 }
 
 /* Module exit: every device is gone, or its reference would have kept us here. */

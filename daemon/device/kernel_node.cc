@@ -46,6 +46,9 @@ class KernelNodeImpl final : public Node {
     if (!exists_) return true;
     VTPM_CHECK(need_control());
     exists_ = false;
+    // One whose registration failed is dead already, and no event follows.
+    VTPM_TRY(const auto info, control_->info(uuid_));
+    if (!info || info->state == VTPM_STATE_DEAD) return true;
     VTPM_CHECK(control_->destroy(uuid_));
     return false;
   }

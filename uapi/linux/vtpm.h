@@ -83,7 +83,8 @@ struct vtpm_version {
  * struct vtpm_create - VTPM_IOC_CREATE: make a device and attach its first engine
  * @size: in: sizeof(struct vtpm_create) of the caller
  * @flags: in: must be 0
- * @uuid: in: identity of the device, not all zero; -EEXIST while it is in use
+ * @uuid: in: identity of the device, not all zero; -EEXIST while a device that is
+ *	not dead has it
  * @label: in: printable ASCII without '/', NUL-terminated and zero-filled, may be
  *	empty; udev makes /dev/vtpm-by/name/LABEL of it
  * @command_timeout_ms: in: how long an attached engine may take for one command;
@@ -155,15 +156,17 @@ struct vtpm_attach {
  * struct vtpm_target - names a device: DESTROY, ABORT, WAKE, RELEASE_NUMBER
  * @size: in: sizeof(struct vtpm_target) of the caller
  * @flags: in: must be 0
- * @uuid: in: the device; -ENOENT if there is none
+ * @uuid: in: the device, the latest one if dead ones have the same uuid; -ENOENT if
+ *	there is none
  *
  * VTPM_IOC_DESTROY: clients and the engine are released at once (-EPIPE,
  * -ESHUTDOWN); the nodes vanish in the background and VTPM_EVENT_DESTROYED tells
  * of it.  The number stays taken, so that a node or cgroup rule that a container
  * still holds never reaches a later device.  -ESHUTDOWN if the device is dead.
  *
- * VTPM_IOC_RELEASE_NUMBER: forget a dead device; its number may be used again.
- * -EBUSY while the device is not dead or its nodes are still going away.
+ * VTPM_IOC_RELEASE_NUMBER: forget every dead device with this uuid whose nodes are
+ * gone; their numbers may be used again.  -EBUSY if there is none such, but a
+ * device that is not dead or whose nodes are still going away.
  *
  * VTPM_IOC_ABORT: fail the command in flight, if any; the client gets -EPIPE and
  * an engine that reads while it owes the reply gets VTPM_FRAME_CANCEL.  -ENODATA
