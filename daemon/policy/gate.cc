@@ -38,6 +38,27 @@ bool header_malformed(frame::Malformed what) {
          what == frame::Malformed::bad_tag;
 }
 
+// The command code where a well-formed frame has it; 0 if it is too short to have one. A look at it
+// spares most frames a walk through handles and sessions; it decides nothing.
+std::uint32_t code_at_offset(ByteView frame) {
+  constexpr std::size_t code_offset = 6;
+  return frame.size() < frame::kHeaderSize ? 0 : load_be32(frame.data() + code_offset);
+}
+
+// Can the execution of the command tell the gate something?
+bool changes_what_the_gate_knows(std::uint32_t code) {
+  switch (code) {
+    case kStartup:
+    case kGetCapability:
+    case kCreatePrimary:
+    case kContextLoad:
+    case kFlushContext: return true;
+    default: break;
+  }
+  const frame::CommandInfo* info = frame::find_command(code);
+  return info != nullptr && info->reply_handles == 1;
+}
+
 // The data of a successful GetCapability without sessions that returned `capability`; empty if the
 // reply is anything else. Its offset in the reply is fixed: header, moreData, capability.
 constexpr std::size_t kCapabilityData = frame::kHeaderSize + 5;
@@ -87,7 +108,9 @@ Decision Gate::decide(ByteView frame, std::uint8_t /*locality*/) const {
 }
 
 void Gate::observe(ByteView frame, ByteView reply) {
-  if (frame::response_code(reply) != 0) return;
+  if (frame::response_code(reply) != 0 || !changes_what_the_gate_knows(code_at_offset(frame))) {
+    return;
+  }
   const frame::Parsed parsed = frame::parse(frame);
   if (!parsed.known || parsed.malformed != frame::Malformed::none) return;
   const frame::Command& command = parsed.command;
@@ -134,7 +157,7 @@ void Gate::observe(ByteView frame, ByteView reply) {
 }
 
 void Gate::patch_reply(ByteView frame, MutableByteView reply) const {
-  if (options_.mode != Mode::read_only) return;
+  if (options_.mode != Mode::read_only || code_at_offset(frame) != kGetCapability) return;
   const frame::Parsed parsed = frame::parse(frame);
   if (!parsed.known || parsed.malformed != frame::Malformed::none ||
       parsed.command.code != kGetCapability || parsed.command.tag != frame::kTagNoSessions) {
