@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // bench: how long a command takes at several TPMs and at a bare ping-pong, in turns.
 //
-//   bench [--rounds N] [--count N] [--against NAME] [--json FILE] NAME=WHAT...
+//   bench [--rounds N] [--count N] [--command NAME] [--against NAME] [--json FILE] NAME=WHAT...
 //
 // The first one is the floor that the others are divided by. A round asks each of them --count
 // times before the next round begins, so that a busy machine slows all of them down alike. WHAT:
@@ -29,6 +29,7 @@ constexpr int kWarmUp = 10;             // exchanges of a round that do not coun
 struct Options {
   int rounds = 10;
   int count = 300;
+  std::string command;  // the only one to time; empty: all
   std::string against;
   std::string json;
 };
@@ -82,16 +83,21 @@ std::vector<Comparison> measure(const std::vector<Named>& subjects, const Option
     if (rc != 0 && rc != kRcInitialize) die(named.name + " does not start");
     check_effects(named, all);
   }
+  std::vector<Command> timed = all;
+  std::erase_if(timed, [&options](const Command& command) {
+    return !options.command.empty() && command.name != options.command;
+  });
+  if (timed.empty()) die("no command " + options.command);
   std::vector<Comparison> results;
-  for (const Command& command : all) {
+  for (const Command& command : timed) {
     Comparison comparison{.command = command.name, .series = {}};
     for (const Named& named : subjects) comparison.series.push_back({named.name, {}});
     results.push_back(std::move(comparison));
   }
   for (int round = 0; round < options.rounds; ++round) {
-    for (std::size_t c = 0; c < all.size(); ++c) {
+    for (std::size_t c = 0; c < timed.size(); ++c) {
       for (std::size_t s = 0; s < subjects.size(); ++s)
-        results[c].series[s].rounds.push_back(round_of(subjects[s], all[c], options.count));
+        results[c].series[s].rounds.push_back(round_of(subjects[s], timed[c], options.count));
     }
   }
   for (const Named& named : subjects) check_effects(named, all);
@@ -100,23 +106,24 @@ std::vector<Comparison> measure(const std::vector<Named>& subjects, const Option
 
 int usage() {
   (void)std::fputs(
-      "usage: bench [--rounds N] [--count N] [--against NAME] [--json FILE] NAME=WHAT...\n"
+      "usage: bench [--rounds N] [--count N] [--command NAME] [--against NAME] [--json FILE] "
+      "NAME=WHAT...\n"
       "  WHAT: /dev/tpmN, the path of a unix socket, pipe: or unix:\n",
       stderr);
   return 2;
 }
 
 int run(int argc, char** argv) {
-  const option long_options[] = {{"rounds", required_argument, nullptr, 'r'},
-                                 {"count", required_argument, nullptr, 'c'},
-                                 {"against", required_argument, nullptr, 'a'},
-                                 {"json", required_argument, nullptr, 'j'},
-                                 {nullptr, 0, nullptr, 0}};
+  const option long_options[] = {
+      {"rounds", required_argument, nullptr, 'r'},  {"count", required_argument, nullptr, 'c'},
+      {"command", required_argument, nullptr, 'o'}, {"against", required_argument, nullptr, 'a'},
+      {"json", required_argument, nullptr, 'j'},    {nullptr, 0, nullptr, 0}};
   Options options;
   for (int option = 0; (option = ::getopt_long(argc, argv, "", long_options, nullptr)) != -1;) {
     switch (option) {
       case 'r': options.rounds = std::atoi(optarg); break;
       case 'c': options.count = std::atoi(optarg); break;
+      case 'o': options.command = optarg; break;
       case 'a': options.against = optarg; break;
       case 'j': options.json = optarg; break;
       default: return usage();

@@ -25,13 +25,16 @@ Figures figures_of(std::vector<double> times) {
   std::ranges::sort(times);
   const std::size_t n = times.size();
   return {.median = n % 2 == 1 ? times[n / 2] : (times[n / 2 - 1] + times[n / 2]) / 2,
+          .p10 = times[(n + 9) / 10 - 1],
           .p99 = times[(n * 99 + 99) / 100 - 1],  // nearest rank
           .min = times.front(),
           .mean = std::accumulate(times.begin(), times.end(), 0.0) / static_cast<double>(n)};
 }
 
 Ratio ratio(const Series& subject, const Series& floor) {
-  Ratio result{.all = figures_of_all(subject).median / figures_of_all(floor).median};
+  const Figures ours = figures_of_all(subject);
+  const Figures least = figures_of_all(floor);
+  Ratio result{.all = ours.median / least.median, .p10 = ours.p10 / least.p10};
   const std::size_t rounds = std::min(subject.rounds.size(), floor.rounds.size());
   for (std::size_t i = 0; i < rounds; ++i) {
     const double one = figures_of(subject.rounds[i]).median / figures_of(floor.rounds[i]).median;
@@ -46,17 +49,19 @@ void print_table(std::FILE* out, const std::vector<Comparison>& results,
   for (const Comparison& comparison : results) {
     const Series& floor = comparison.series.front();
     const Series* slow = find(comparison, against);
-    (void)std::fprintf(out, "%-22s %9s %9s %9s %9s   %-7s %-15s %s\n", comparison.command.c_str(),
-                       "median us", "p99", "min", "mean", "x floor", "(by round)",
-                       slow == nullptr ? "" : "times as fast");
+    (void)std::fprintf(out, "%-20s %9s %9s %9s %9s %9s   %-7s %-17s %-9s %s\n",
+                       comparison.command.c_str(), "median us", "p10", "p99", "min", "mean",
+                       "x floor", "(by round)", "(by p10)", slow == nullptr ? "" : "times as fast");
     for (const Series& series : comparison.series) {
       const Figures f = figures_of_all(series);
       const Ratio r = ratio(series, floor);
-      (void)std::fprintf(out, "  %-20s %9.1f %9.1f %9.1f %9.1f   %-7.2f (%.2f..%.2f)   ",
-                         series.subject.c_str(), f.median, f.p99, f.min, f.mean, r.all, r.lowest,
-                         r.highest);
+      char spread[40];
+      (void)std::snprintf(spread, sizeof(spread), "(%.2f..%.2f)", r.lowest, r.highest);
+      (void)std::fprintf(out, "  %-18s %9.1f %9.1f %9.1f %9.1f %9.1f   %-7.2f %-17s (%.2f)",
+                         series.subject.c_str(), f.median, f.p10, f.p99, f.min, f.mean, r.all,
+                         spread, r.p10);
       if (slow != nullptr)
-        (void)std::fprintf(out, " %.2f", figures_of_all(*slow).median / f.median);
+        (void)std::fprintf(out, "    %.2f", figures_of_all(*slow).median / f.median);
       (void)std::fputc('\n', out);
     }
     (void)std::fputc('\n', out);
@@ -77,13 +82,13 @@ void print_json(std::FILE* out, const std::vector<Comparison>& results,
       const Series& series = comparison.series[k];
       const Figures f = figures_of_all(series);
       const Ratio r = ratio(series, comparison.series.front());
-      (void)std::fprintf(
-          out,
-          "%s\n  {\"subject\": \"%s\", \"median\": %.2f, \"p99\": %.2f, \"min\": %.2f, "
-          "\"mean\": %.2f, \"to_floor\": %.3f, \"to_floor_lowest_round\": %.3f, "
-          "\"to_floor_highest_round\": %.3f",
-          k == 0 ? "" : ",", series.subject.c_str(), f.median, f.p99, f.min, f.mean, r.all,
-          r.lowest, r.highest);
+      (void)std::fprintf(out,
+                         "%s\n  {\"subject\": \"%s\", \"median\": %.2f, \"p10\": %.2f, \"p99\": "
+                         "%.2f, \"min\": %.2f, "
+                         "\"mean\": %.2f, \"to_floor\": %.3f, \"to_floor_lowest_round\": %.3f, "
+                         "\"to_floor_highest_round\": %.3f, \"to_floor_p10\": %.3f",
+                         k == 0 ? "" : ",", series.subject.c_str(), f.median, f.p10, f.p99, f.min,
+                         f.mean, r.all, r.lowest, r.highest, r.p10);
       if (slow != nullptr)
         (void)std::fprintf(out, ", \"times_as_fast\": %.3f",
                            figures_of_all(*slow).median / f.median);

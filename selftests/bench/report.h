@@ -10,6 +10,7 @@ namespace bench {
 
 struct Figures {  // microseconds
   double median = 0;
+  double p10 = 0;  // what the machine does when nothing disturbs it
   double p99 = 0;
   double min = 0;
   double mean = 0;
@@ -34,6 +35,7 @@ struct Ratio {
   double all = 0;
   double lowest = 0;
   double highest = 0;
+  double p10 = 0;  // of the two tenth percentiles
 };
 
 Ratio ratio(const Series& subject, const Series& floor);
