@@ -10,6 +10,7 @@
 #include <sys/eventfd.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#include "kselftest.h"
 
 #include "engine.h"
 
@@ -20,7 +21,7 @@ static const __u32 commands[] = {
 	TPM_CC_ECHO,
 };
 
-#define COMMANDS	(sizeof(commands) / sizeof(commands[0]))
+#define COMMANDS	ARRAY_SIZE(commands)
 
 __u32 get32(const __u8 *p)
 {

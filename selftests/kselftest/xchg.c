@@ -198,9 +198,7 @@ TEST_F(xchg, faults)
 	EXPECT_EQ(0, self->info.redeliveries);
 }
 
-/**
- * struct waiter - an XCHG or a read() that blocks, in a thread
- */
+/* An XCHG or a read() that blocks, in a thread. */
 struct waiter {
 	FIXTURE_DATA(xchg) *self;
 	bool by_read;
