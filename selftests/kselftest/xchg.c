@@ -200,12 +200,12 @@ TEST_F(xchg, faults)
 
 /* An XCHG or a read() that blocks, in a thread. */
 struct waiter {
-	FIXTURE_DATA(xchg) *self;
 	bool by_read;
 	__u64 seq;
 	size_t len;
 	int rc;
 	pthread_t thread;
+	FIXTURE_DATA(xchg) *self;
 };
 
 static void *waiter_thread(void *arg)
