@@ -54,6 +54,7 @@ using Result = tl::expected<T, Error>;
 
 }  // namespace vtpm
 
+// NOLINTBEGIN(bugprone-macro-parentheses): `decl` is a declaration
 // Hand an error up; binds the value otherwise. VTPM_TRY(auto x, f());
 #define VTPM_CONCAT_INNER(a, b) a##b
 #define VTPM_CONCAT(a, b) VTPM_CONCAT_INNER(a, b)
@@ -66,3 +67,4 @@ using Result = tl::expected<T, Error>;
 #define VTPM_CHECK_INNER(tmp, expr) \
   if (auto tmp = (expr); !tmp) return tl::unexpected<::vtpm::Error>(std::move(tmp).error())
 #define VTPM_CHECK(expr) VTPM_CHECK_INNER(VTPM_CONCAT(vtpm_check_, __LINE__), expr)
+// NOLINTEND(bugprone-macro-parentheses)
