@@ -4,7 +4,6 @@
 namespace bench {
 namespace {
 
-constexpr std::size_t kHeaderSize = 10;
 constexpr std::uint32_t kRcFailure = 0x101;
 constexpr std::size_t kDigestSize = 32;
 
@@ -37,8 +36,10 @@ std::vector<Command> commands() {
 
 Bytes startup() { return {0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, 0}; }
 
+std::size_t size_of(std::span<const std::uint8_t> frame) { return be32(frame, 2); }
+
 std::uint32_t code_of(std::span<const std::uint8_t> reply) {
-  if (reply.size() < kHeaderSize || be32(reply, 2) != reply.size()) return kRcFailure;
+  if (reply.size() < kHeaderSize || size_of(reply) != reply.size()) return kRcFailure;
   return be32(reply, 6);
 }
 

@@ -26,6 +26,11 @@ std::vector<Command> commands();
 // TPM2_Startup(CLEAR); answered TPM_RC_INITIALIZE by a TPM that runs already.
 Bytes startup();
 
+inline constexpr std::size_t kHeaderSize = 10;
+
+// The size field of a frame that has a whole header.
+std::size_t size_of(std::span<const std::uint8_t> frame);
+
 // TPM_RC of a reply, or TPM_RC_FAILURE if the header is not that of a reply of this length.
 std::uint32_t code_of(std::span<const std::uint8_t> reply);
 inline constexpr std::uint32_t kRcInitialize = 0x100;

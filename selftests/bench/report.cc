@@ -18,6 +18,19 @@ const Series* find(const Comparison& comparison, const std::string& name) {
   return it == comparison.series.end() ? nullptr : &*it;
 }
 
+void print_doubt(std::FILE* out, const Comparison& comparison) {
+  constexpr double kTrusted = 1.5;
+  const Series& floor = comparison.series.front();
+  const Series* again = find(comparison, floor.subject + "-again");
+  if (again == nullptr) return;
+  const Ratio r = ratio(*again, floor);
+  if (r.lowest * kTrusted >= 1 && r.highest <= kTrusted) return;
+  (void)std::fprintf(out,
+                     "  NOISE: %s differs from itself by a factor of %.2f..%.2f between rounds; "
+                     "ratios above mean little\n",
+                     floor.subject.c_str(), r.lowest, r.highest);
+}
+
 }  // namespace
 
 Figures figures_of(std::vector<double> times) {
@@ -64,6 +77,7 @@ void print_table(std::FILE* out, const std::vector<Comparison>& results,
         (void)std::fprintf(out, "    %.2f", figures_of_all(*slow).median / f.median);
       (void)std::fputc('\n', out);
     }
+    print_doubt(out, comparison);
     (void)std::fputc('\n', out);
   }
 }

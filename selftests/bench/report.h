@@ -40,6 +40,8 @@ struct Ratio {
 
 Ratio ratio(const Series& subject, const Series& floor);
 
+// A second run of the floor, named FLOOR-again, is the control: if it differs from the first, the
+// machine was too busy for a ratio to mean anything, and the table says so.
 // `against`: name of the subject that the others shall beat; empty: none.
 void print_table(std::FILE* out, const std::vector<Comparison>& results,
                  const std::string& against);

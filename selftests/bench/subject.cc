@@ -68,13 +68,14 @@ class Device final : public Subject {
 class Socket final : public Subject {
  public:
   explicit Socket(Fd fd) : fd_(std::move(fd)) {}
-  std::span<const std::uint8_t> exchange(const Bytes& request, std::size_t size) override {
+  std::span<const std::uint8_t> exchange(const Bytes& request, std::size_t /*size*/) override {
     write_frame(fd_.get(), request);
-    // A reply with an error is shorter than `size`, and is whole with its header.
     std::size_t got = 0;
-    do {
+    std::size_t whole = kHeaderSize;
+    while (got < whole) {
       got += read_some(fd_.get(), std::span(buffer_).subspan(got));
-    } while (got < size && code_of({buffer_.data(), got}) == 0x101);
+      if (got >= kHeaderSize) whole = size_of({buffer_.data(), got});
+    }
     return {buffer_.data(), got};
   }
 
