@@ -1,0 +1,187 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# install.sh: what `sudo make install` does, for real, in the guest: DKMS builds the module for the
+# running kernel, modprobe finds it, udev names the nodes, systemd runs vtpmd by its unit, and
+# uninstall leaves nothing but the state. Prints TAP.
+#   selftests/guest/run --kernel 6.12 --timeout 900 selftests/guest-tests/install.sh
+# VTPM_BUILD: the folder with vtpmd, vtpm-engine and vtpmctl (default build/release).
+#
+# PID 1 of the guest is no systemd, so the test boots the one of this machine as PID 1 of its own
+# PID, mount and cgroup namespaces, and runs in these. Kernel, /dev and uevents are the guest's.
+# shellcheck disable=SC2317 # functions are called by is() and eventually()
+set -uo pipefail
+
+repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+build=${VTPM_BUILD:-$repository/build/release}
+version=$(sed -n 's/^project(vtpm VERSION \([0-9.]*\).*/\1/p' "$repository/daemon/CMakeLists.txt")
+release=$(uname -r)
+work=/run/install-test
+cd "$repository" || exit 1
+if [ "${VTPM_GUEST:-}" != 1 ]; then
+	echo "install.sh: it installs into / and starts services: run it in the guest" >&2
+	exit 2
+fi
+
+# ---------------------------------------------------------------- outside: boot systemd
+# depmod of all of Debian's modules takes minutes here. What DKMS needs is the link to the headers.
+small_module_tree() {
+	local all=/lib/modules/$release headers=/usr/src/linux-headers-$release
+	[ -d "$headers" ] || { echo "Bail out! no $headers: make deps"; exit 1; }
+	mkdir -p $work/keep
+	cp "$all"/modules.{order,builtin,builtin.modinfo} $work/keep/
+	mount -t tmpfs tmpfs "$all"
+	cp $work/keep/* "$all/"
+	ln -s "$headers" "$all/build"
+	depmod "$release"
+}
+
+boot_systemd() {
+	# The one of `run --udev`: systemd starts its own.
+	if [ -S /run/udev/control ]; then
+		udevadm control --exit
+		rm -f /run/udev/control
+	fi
+	mkdir -p /sys/fs/cgroup/install-test
+	# shellcheck disable=SC2016 # PATH is the inner shell's
+	unshare --pid --mount --fork --kill-child --mount-proc bash -c '
+		echo 0 >/sys/fs/cgroup/install-test/cgroup.procs
+		exec unshare --cgroup bash -c "
+			mount -t cgroup2 cgroup2 /sys/fs/cgroup
+			exec env -i PATH=$PATH container=install-test /lib/systemd/systemd --unit=basic.target --show-status=no"
+	' </dev/null >$work/systemd.log 2>&1 &
+	local i
+	for ((i = 0; i < 600; i++)); do
+		init=$(pgrep -P $! | head -n 1)
+		if [ -n "$init" ] && nsenter -t "$init" -a systemctl -q is-active basic.target 2>/dev/null; then
+			return 0
+		fi
+		sleep 0.5
+	done
+	[ -z "$init" ] || nsenter -t "$init" -a systemctl list-jobs | sed 's/^/# /'
+	sed 's/^/# /' $work/systemd.log
+	return 1
+}
+
+if [ "${1:-}" != --inside ]; then
+	mkdir -p $work
+	small_module_tree
+	boot_systemd || { echo "Bail out! systemd did not start"; exit 1; }
+	exec nsenter -t "$init" -a --wd="$repository" bash "$0" --inside
+fi
+
+# ---------------------------------------------------------------- inside: the test
+count=0 failed=0
+# is MEANING COMMAND...: one test point; the output is shown if it fails.
+is() {
+	local meaning=$1 begun=$SECONDS
+	shift
+	count=$((count + 1))
+	if "$@" >$work/output 2>&1 </dev/null; then
+		echo "ok $count - $meaning # time $((SECONDS - begun)) s"
+		return 0
+	fi
+	failed=$((failed + 1))
+	echo "not ok $count - $meaning"
+	tail -n 60 $work/output | sed 's/^/# /'
+	return 1
+}
+
+finish() {
+	if [ $failed != 0 ]; then
+		journalctl -q --no-pager -o cat -u 'vtpmd*' -u 'run-vtpm*' -u 'modprobe@vtpm' | tail -n 60 | sed 's/^/# /'
+	fi
+	echo "1..$count"
+	[ $failed = 0 ]
+	exit
+}
+
+fails() { ! "$@"; }
+eventually() {
+	local i
+	for ((i = 0; i < 300; i++)); do
+		! "$@" || return 0
+		sleep 0.2
+	done
+	return 1
+}
+main_pid() { systemctl show -P MainPID vtpmd; }
+answers() { vtpmctl -q list; }
+pcr() { tpm2_pcrread -T "device:/dev/vtpm-by/name/$1-rm" sha256:16 | tail -n 1; }
+same_pcr() { [ -n "$before" ] && [ "$(pcr web)" = "$before" ]; }
+extended() { [[ $before =~ 0x[0-9A-F]{64}$ && ! $before =~ 0x0{64}$ ]]; }
+other_main_pid() { [ "$(main_pid)" != "$old" ] && [ "$(main_pid)" -gt 0 ]; }
+as_observer() { setpriv --reuid=nobody --regid=vtpm --clear-groups "$@"; }
+leftovers() {
+	find /usr/bin /usr/sbin /usr/libexec /usr/include/vtpm /usr/share/{man,vtpm,bash-completion,zsh} /etc/systemd \
+		/usr/lib/{systemd,udev,sysusers.d} /usr/src /var/lib/dkms "/lib/modules/$release" /run/vtpm /dev/vtpm-by \
+		-name '*vtpm*' -not -name 'tpm_vtpm*' -not -path '*/linux-headers-*' 2>/dev/null
+}
+nothing_left() {
+	leftovers
+	[ -z "$(leftovers)" ]
+}
+
+echo "TAP version 13"
+echo "# kernel $release, $(systemctl --version | head -n 1)"
+
+is "DKMS builds and installs the module for the running kernel" \
+	selftests/install --module --version "$version" || finish
+is "depmod knows it: modprobe vtpm" modprobe vtpm || finish
+is "it is the one that DKMS built" grep -q "/updates/dkms/" <(modinfo -F filename vtpm)
+is "DKMS counts it as installed" grep -q installed <(dkms status -m vtpm -v "$version" -k "$release" 2>/dev/null)
+is "unloading works" modprobe -r vtpm
+
+is "install" selftests/install --build "$build" || finish
+is "install again" selftests/install --build "$build"
+is "the unit is well-formed" systemd-analyze verify --man=no vtpmd.service
+is "vtpmd starts by its unit" systemctl start vtpmd || finish
+is "the unit has loaded the module" test -c /dev/vtpm
+is "the journal is a ramfs of the host's mount namespace" findmnt -t ramfs /run/vtpm/journal
+is "vtpmctl doctor finds nothing that fails" vtpmctl doctor
+is "man pages are there" gzip -t /usr/share/man/man{1/vtpmctl.1,4/vtpm.4,8/vtpmd.8,8/vtpm-engine.8}.gz
+
+is "create a read-write device" vtpmctl create web --start || finish
+is "create a read-only device" vtpmctl create golden --mode read-only --start
+is "udev names its node" eventually test -c /dev/vtpm-by/name/web
+is "and the one of the resource manager" eventually test -c /dev/vtpm-by/name/web-rm
+is "and those of the other device" eventually test -c /dev/vtpm-by/name/golden-rm
+is "tpm2-tools work through the name" \
+	tpm2_pcrextend -T device:/dev/vtpm-by/name/web "16:sha256=$(printf x | sha256sum | cut -d' ' -f1)"
+is "keys can be made" tpm2_createprimary -Q -T device:/dev/vtpm-by/name/web-rm -G ecc -c $work/primary.ctx
+is "but not in the read-only device" fails \
+	tpm2_createprimary -Q -T device:/dev/vtpm-by/name/golden-rm -G ecc -c $work/no.ctx
+before=$(pcr web)
+is "its PCR is extended" extended
+node=$(readlink -f /dev/vtpm-by/name/web)
+
+is "group vtpm may observe" as_observer vtpmctl list
+is "and nothing else" fails as_observer vtpmctl stop web
+is "an attacker in the service could do little (systemd-analyze security)" \
+	systemd-analyze security --no-pager --threshold=25 vtpmd.service
+
+old=$(main_pid)
+exec 7<>"$node"
+is "restart" systemctl restart vtpmd
+is "vtpmd is another process" other_main_pid
+is "the device has its PCR" same_pcr
+is "and its node" test "$(readlink -f /dev/vtpm-by/name/web)" = "$node"
+is "a file that was open is still served" \
+	bash -c 'printf "\x80\x01\0\0\0\x0c\0\0\x01\x7b\0\x08" >&7 && head -c 20 <&7 | xxd -p | grep -q ^8001000000140000000000'
+exec 7>&-
+
+old=$(main_pid)
+is "kill vtpmd" kill -KILL "$old"
+is "systemd starts it again" eventually other_main_pid
+is "it answers" eventually answers
+is "the device has its PCR" same_pcr
+
+is "install over a running vtpmd" selftests/install --build "$build"
+is "the device has its PCR" same_pcr
+is "stop the devices" vtpmctl stop --release web golden
+is "uninstall" selftests/install --uninstall --version "$version"
+is "nothing is left" nothing_left
+is "but the state" test -s /var/lib/vtpm/store.db -a -s /var/lib/vtpm/host.key
+is "the module is unloaded" test ! -e /sys/module/vtpm
+is "modprobe does not find it" fails modprobe -q vtpm
+is "uninstall again" selftests/install --uninstall --version "$version"
+finish
