@@ -19,16 +19,16 @@ const Series* find(const Comparison& comparison, const std::string& name) {
 }
 
 void print_doubt(std::FILE* out, const Comparison& comparison) {
-  constexpr double kTrusted = 1.5;
+  constexpr double kTrusted = 1.25;
   const Series& floor = comparison.series.front();
   const Series* again = find(comparison, floor.subject + "-again");
   if (again == nullptr) return;
   const Ratio r = ratio(*again, floor);
-  if (r.lowest * kTrusted >= 1 && r.highest <= kTrusted) return;
+  if (r.lower_quartile * kTrusted >= 1 && r.upper_quartile <= kTrusted) return;
   (void)std::fprintf(out,
                      "  NOISE: %s differs from itself by a factor of %.2f..%.2f between rounds; "
                      "ratios above mean little\n",
-                     floor.subject.c_str(), r.lowest, r.highest);
+                     floor.subject.c_str(), r.lower_quartile, r.upper_quartile);
 }
 
 }  // namespace
@@ -48,11 +48,14 @@ Ratio ratio(const Series& subject, const Series& floor) {
   const Figures ours = figures_of_all(subject);
   const Figures least = figures_of_all(floor);
   Ratio result{.all = ours.median / least.median, .p10 = ours.p10 / least.p10};
-  const std::size_t rounds = std::min(subject.rounds.size(), floor.rounds.size());
-  for (std::size_t i = 0; i < rounds; ++i) {
-    const double one = figures_of(subject.rounds[i]).median / figures_of(floor.rounds[i]).median;
-    result.lowest = i == 0 ? one : std::min(result.lowest, one);
-    result.highest = i == 0 ? one : std::max(result.highest, one);
+  std::vector<double> by_round(std::min(subject.rounds.size(), floor.rounds.size()));
+  for (std::size_t i = 0; i < by_round.size(); ++i) {
+    by_round[i] = figures_of(subject.rounds[i]).median / figures_of(floor.rounds[i]).median;
+  }
+  std::ranges::sort(by_round);
+  if (!by_round.empty()) {
+    result.lower_quartile = by_round[(by_round.size() - 1) / 4];
+    result.upper_quartile = by_round[by_round.size() - 1 - (by_round.size() - 1) / 4];
   }
   return result;
 }
@@ -64,12 +67,14 @@ void print_table(std::FILE* out, const std::vector<Comparison>& results,
     const Series* slow = find(comparison, against);
     (void)std::fprintf(out, "%-20s %9s %9s %9s %9s %9s   %-7s %-17s %-9s %s\n",
                        comparison.command.c_str(), "median us", "p10", "p99", "min", "mean",
-                       "x floor", "(by round)", "(by p10)", slow == nullptr ? "" : "times as fast");
+                       "x floor", "(half rounds)", "(by p10)",
+                       slow == nullptr ? "" : "times as fast");
     for (const Series& series : comparison.series) {
       const Figures f = figures_of_all(series);
       const Ratio r = ratio(series, floor);
       char spread[40];
-      (void)std::snprintf(spread, sizeof(spread), "(%.2f..%.2f)", r.lowest, r.highest);
+      (void)std::snprintf(spread, sizeof(spread), "(%.2f..%.2f)", r.lower_quartile,
+                          r.upper_quartile);
       (void)std::fprintf(out, "  %-18s %9.1f %9.1f %9.1f %9.1f %9.1f   %-7.2f %-17s (%.2f)",
                          series.subject.c_str(), f.median, f.p10, f.p99, f.min, f.mean, r.all,
                          spread, r.p10);
@@ -99,10 +104,10 @@ void print_json(std::FILE* out, const std::vector<Comparison>& results,
       (void)std::fprintf(out,
                          "%s\n  {\"subject\": \"%s\", \"median\": %.2f, \"p10\": %.2f, \"p99\": "
                          "%.2f, \"min\": %.2f, "
-                         "\"mean\": %.2f, \"to_floor\": %.3f, \"to_floor_lowest_round\": %.3f, "
-                         "\"to_floor_highest_round\": %.3f, \"to_floor_p10\": %.3f",
+                         "\"mean\": %.2f, \"to_floor\": %.3f, \"to_floor_lower_quartile\": %.3f, "
+                         "\"to_floor_upper_quartile\": %.3f, \"to_floor_p10\": %.3f",
                          k == 0 ? "" : ",", series.subject.c_str(), f.median, f.p10, f.p99, f.min,
-                         f.mean, r.all, r.lowest, r.highest, r.p10);
+                         f.mean, r.all, r.lower_quartile, r.upper_quartile, r.p10);
       if (slow != nullptr)
         (void)std::fprintf(out, ", \"times_as_fast\": %.3f",
                            figures_of_all(*slow).median / f.median);

@@ -29,12 +29,12 @@ struct Comparison {
   std::vector<Series> series;  // the first one is the floor
 };
 
-// How many times the floor's median is the subject's, in the whole run and in its best and worst
-// round: how far these are apart is the noise of the machine.
+// How many times the floor's the subject's median is, in the whole run and in the middle half of
+// its rounds: how far these are apart is the noise of the machine.
 struct Ratio {
   double all = 0;
-  double lowest = 0;
-  double highest = 0;
+  double lower_quartile = 0;
+  double upper_quartile = 0;
   double p10 = 0;  // of the two tenth percentiles
 };
 
