@@ -409,17 +409,17 @@ void vtpm_chip_stop(struct vtpm_dev *dev)
 {
 	struct tpm_chip *chip = dev->chip;
 
-	if (dev->registered) {
+	/*
+	 * No client gets into the core any more.  The core itself does this only
+	 * after device_del(), which has freed the command table by then, and
+	 * clients of /dev/tpmrmN that waited for a turn would look into it.  A
+	 * registration that failed late had a node for a moment, too.
+	 */
+	down_write(&chip->ops_sem);
+	chip->ops = NULL;
+	up_write(&chip->ops_sem);
+	if (dev->registered)
 		tpm_chip_unregister(chip);
-	} else {
-		/*
-		 * A registration that failed late had a node for a moment.  A
-		 * file that was opened then still leads to our operations.
-		 */
-		down_write(&chip->ops_sem);
-		chip->ops = NULL;
-		up_write(&chip->ops_sem);
-	}
 
 	spin_lock(&dev->lock);
 	dev->registered = false;

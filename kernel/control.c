@@ -347,16 +347,20 @@ static int vtpm_ioc_target(unsigned int nr, void __user *uarg)
 {
 	struct vtpm_target target;
 	struct vtpm_dev *dev;
+	bool one;
 	u32 size;
 	int rc;
 
 	rc = vtpm_copy_in(&target, sizeof(target), sizeof(target), uarg, &size);
 	if (rc)
 		return rc;
-	if (target.flags)
+	one = nr == _IOC_NR(VTPM_IOC_RELEASE_NUMBER) &&
+	      target.flags == VTPM_TARGET_NUMBER;
+	if (target.reserved || (!one && (target.flags || target.tpm_number)))
 		return -EINVAL;
 	if (nr == _IOC_NR(VTPM_IOC_RELEASE_NUMBER))
-		return vtpm_dev_release_number(target.uuid);
+		return vtpm_dev_release_number(target.uuid,
+					       one ? &target.tpm_number : NULL);
 
 	dev = vtpm_dev_find(target.uuid);
 	if (!dev)

@@ -613,7 +613,7 @@ static void vtpm_drop_number(struct vtpm_dev *dev)
 }
 
 /* One dead device whose nodes are gone, taken out of the registry. */
-static struct vtpm_dev *vtpm_remove_gone(const u8 *uuid)
+static struct vtpm_dev *vtpm_remove_gone(const u8 *uuid, const u32 *number)
 {
 	struct vtpm_dev *dev;
 	bool gone;
@@ -621,6 +621,8 @@ static struct vtpm_dev *vtpm_remove_gone(const u8 *uuid)
 	lockdep_assert_held(&vtpm_registry_lock);
 	hash_for_each_possible(vtpm_by_uuid, dev, hash, vtpm_hash(uuid)) {
 		if (memcmp(dev->uuid, uuid, VTPM_UUID_SIZE) || !dev->published)
+			continue;
+		if (number && dev->tpm_number != *number)
 			continue;
 		spin_lock(&dev->lock);
 		gone = dev->gone;
@@ -636,10 +638,11 @@ static struct vtpm_dev *vtpm_remove_gone(const u8 *uuid)
 /**
  * vtpm_dev_release_number() - forget the dead devices with a uuid
  * @uuid: their identity
+ * @number: only the one that had this number; NULL for all
  *
  * Return: 0, -ENOENT or -EBUSY.
  */
-int vtpm_dev_release_number(const u8 *uuid)
+int vtpm_dev_release_number(const u8 *uuid, const u32 *number)
 {
 	struct vtpm_dev *dev;
 	int rc = 0;
@@ -648,14 +651,14 @@ int vtpm_dev_release_number(const u8 *uuid)
 	dev = vtpm_lookup(uuid);
 	if (!dev || !dev->published)
 		rc = -ENOENT;
-	dev = rc ? NULL : vtpm_remove_gone(uuid);
+	dev = rc ? NULL : vtpm_remove_gone(uuid, number);
 	if (!rc && !dev)
 		rc = -EBUSY;
 	while (dev) {
 		mutex_unlock(&vtpm_registry_lock);
 		vtpm_drop_number(dev);
 		mutex_lock(&vtpm_registry_lock);
-		dev = vtpm_remove_gone(uuid);
+		dev = vtpm_remove_gone(uuid, number);
 	}
 	mutex_unlock(&vtpm_registry_lock);
 	return rc;

@@ -259,7 +259,7 @@ struct vtpm_dev *vtpm_dev_find(const u8 *uuid);
 unsigned int vtpm_dev_collect(u64 *cursor, struct vtpm_dev **devs,
 			      unsigned int max, u32 *total);
 int vtpm_dev_destroy(struct vtpm_dev *dev);
-int vtpm_dev_release_number(const u8 *uuid);
+int vtpm_dev_release_number(const u8 *uuid, const u32 *number);
 void vtpm_dev_release_all(void);
 void vtpm_dev_kill_all(void);
 void vtpm_dev_hold_all(void);

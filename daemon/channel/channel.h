@@ -58,6 +58,8 @@ class Channel {
   // Sends `reply` (null = none), then waits for the next event: one system call a command where
   // the kernel offers it. A reply that is no longer wanted is dropped without an error.
   virtual Result<Event> exchange(const Reply* reply) = 0;
+  // Sends `reply` and waits for nothing: the last word of a worker that ends.
+  virtual Result<void> finish(const Reply& reply) = 0;
   // Answers the last Control event. `value` is the answer of Kind::established.
   virtual Result<void> complete_control(bool ok, bool value) = 0;
 };

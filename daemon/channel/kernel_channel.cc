@@ -75,6 +75,22 @@ class KernelChannel final : public Channel {
     }
   }
 
+  // A frame that comes with it is not answered: the kernel gives it to the next engine.
+  Result<void> finish(const Reply& reply) override {
+    vtpm_xchg call{};
+    call.size = sizeof(call);
+    call.flags = VTPM_XCHG_NOWAIT;
+    call.reply = reinterpret_cast<std::uintptr_t>(reply.bytes.data());
+    call.reply_seq = reply.sequence;
+    call.reply_len = static_cast<std::uint32_t>(reply.bytes.size());
+    call.buf = reinterpret_cast<std::uintptr_t>(buffer_.data());
+    call.buf_len = static_cast<std::uint32_t>(buffer_.size());
+    used_ = buffer_.size();
+    const int error = port_->xchg(call);
+    if (call.replied != 0 || error == 0 || error == ESTALE) return {};
+    return fail_errno("send the last reply to the kernel", error);
+  }
+
   Result<void> complete_control(bool /*ok*/, bool /*value*/) override {
     return fail(ErrorCode::failed_precondition, "a kernel node has no control channel");
   }

@@ -49,6 +49,10 @@ class SocketChannel final : public Channel {
         sequence_(sequence) {}
 
   Result<Event> exchange(const Reply* reply) override;
+  Result<void> finish(const Reply& reply) override {
+    take_reply(reply);
+    return {};
+  }
   Result<void> complete_control(bool ok, bool value) override;
 
  private:
@@ -57,6 +61,7 @@ class SocketChannel final : public Channel {
     bool control = false;
     bool data = false;
   };
+  void take_reply(const Reply& reply);
   Result<Ready> wait();
   [[nodiscard]] int poll_timeout() const;
   Result<UniqueFd> accept(int listener);
@@ -86,14 +91,16 @@ class SocketChannel final : public Channel {
   std::optional<Clock::time_point> accept_again_;
 };
 
+void SocketChannel::take_reply(const Reply& reply) {
+  if (!owed_ || reply.sequence != sequence_) return;
+  owed_ = false;
+  if (!data_) return;
+  data_->consume();
+  send_reply(reply.bytes);
+}
+
 Result<Event> SocketChannel::exchange(const Reply* reply) {
-  if (reply != nullptr && owed_ && reply->sequence == sequence_) {
-    owed_ = false;
-    if (data_) {
-      data_->consume();
-      send_reply(reply->bytes);
-    }
-  }
+  if (reply != nullptr) take_reply(*reply);
   for (;;) {
     VTPM_TRY(const Ready ready, wait());
     if (ready.manager) return Event(Wake{});

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -20,7 +21,9 @@ using std::chrono::seconds;
 constexpr seconds kStartLimit{60};  // emulated hosts are slow; a real one needs milliseconds
 constexpr seconds kStopLimit{30};
 constexpr seconds kDeathWindow{60};
+constexpr seconds kMaxPause{30};
 constexpr std::size_t kMaxReason = 500;
+constexpr std::size_t kMaxCrashes = 3;
 constexpr std::size_t kMaxDeaths = 5;  // in the window; then the device has failed
 
 bool read_only(const store::Record& record) {
@@ -135,7 +138,7 @@ Result<void> Device::power_on() {
   Checkpoint cold = cold_checkpoint(stored, record_.version.generation);
   VTPM_TRY(auto descriptors, node_->power_on());
   registered_ = !node_->registers();
-  VTPM_CHECK(host_.journals.remove(record_.uuid));
+  forget_crashes();
   return launch(std::move(cold), std::move(descriptors));
 }
 
@@ -147,7 +150,11 @@ Result<void> Device::launch(Checkpoint checkpoint, std::vector<UniqueFd> descrip
                                .boot_id = host_.boot_id,
                                .power_id = node_->power_id(),
                                .incarnation = record_.version.epoch};
+  // The store has the permanent state of a read-write device; the journal needs no copy in clear.
+  SecretBytes permanent = std::move(checkpoint.permanent);
+  if (read_only(record_)) checkpoint.permanent = permanent;
   VTPM_TRY(const UniqueFd journal, host_.journals.create(header, &checkpoint));
+  checkpoint.permanent = std::move(permanent);
 
   std::array<int, 2> ends{};
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0)
@@ -174,12 +181,14 @@ Result<void> Device::launch(Checkpoint checkpoint, std::vector<UniqueFd> descrip
   worker_ready_ = false;
   kill_when_forked_ = false;
   worker_failure_.clear();
-  VTPM_CHECK(host_.forks.fork_worker(
-      std::move(theirs), {.forked = [this](Result<pid_t> pid) { on_forked(std::move(pid)); },
-                          .died = [this](int status) { on_died(status); }}));
-  worker_alive_ = true;
+  commit_refused_ = false;
+  VTPM_CHECK(host_.loop.watch(ours.get(), [this] { on_worker_readable(); }));
   worker_socket_ = std::move(ours);
-  return host_.loop.watch(worker_socket_.get(), [this] { on_worker_readable(); });
+  worker_alive_ = true;
+  host_.forks.fork_worker(std::move(theirs),
+                          {.forked = [this](Result<pid_t> pid) { on_forked(std::move(pid)); },
+                           .died = [this](int status) { on_died(status); }});
+  return {};
 }
 
 void Device::on_forked(Result<pid_t> pid) {
@@ -245,15 +254,18 @@ void Device::on_commit(const Checkpoint& checkpoint) {
     return kill_worker();
   }
   host_.committer.add(record_, checkpoint,
-                      [this, sequence = checkpoint.sequence](Result<store::Version> version,
-                                                             const Bytes& wrapped_key) {
-                        on_committed(sequence, version, wrapped_key);
+                      [this, epoch = checkpoint.incarnation, sequence = checkpoint.sequence](
+                          Result<store::Version> version, const Bytes& wrapped_key) {
+                        on_committed(epoch, sequence, version, wrapped_key);
                       });
 }
 
-void Device::on_committed(std::uint64_t sequence, const Result<store::Version>& version,
-                          const Bytes& wrapped_key) {
+void Device::on_committed(std::uint64_t epoch, std::uint64_t sequence,
+                          const Result<store::Version>& version, const Bytes& wrapped_key) {
+  // The worker that asked has died meanwhile, and its successor began from what the store had.
+  if (epoch != record_.version.epoch) return;
   if (!version) {
+    commit_refused_ = true;
     log::error("the store does not take a commit",
                {{"device", record_.settings.name}, {"why", version.error().message}});
     if (worker_socket_)
@@ -291,6 +303,7 @@ void Device::on_denied(const privsep::Denied& denied) {
 }
 
 void Device::on_kernel_event(const vtpm_event& event) {
+  if (event.tpm_number != node_->kernel_node().number) return;  // of an earlier node of ours
   if (event.type == VTPM_EVENT_REGISTERED && phase_ == Phase::starting) {
     if (event.error != 0) {
       worker_failure_ = fmt::format("the kernel did not register the device: errno {}, TPM {:#x}",
@@ -311,8 +324,9 @@ void Device::settle() {
       log::warning("the store does not take that the device is on",
                    {{"device", record_.settings.name}, {"why", stored.error().message}});
   record_.powered = true;
+  pause_ = seconds(1);
   set_phase(Phase::on);
-  if (goal_ == Goal::start || goal_ == Goal::cycle) finish({});
+  if (goal_ == Goal::start || goal_ == Goal::resume) finish({});
 }
 
 void Device::on_died(int wait_status) {
@@ -338,24 +352,10 @@ void Device::on_died(int wait_status) {
       return take_down();
     case Goal::stop: return take_down();
     case Goal::park: return finish({});
-    case Goal::cycle: {
-      auto cycled = [this]() -> Result<void> {
-        VTPM_CHECK(acquire());
-        VTPM_TRY(const auto stored, stored_checkpoint());
-        VTPM_TRY(auto descriptors, node_->power_cycle());
-        VTPM_CHECK(host_.store.set_failure(record_.uuid, record_.version, ""));
-        record_.failure.clear();
-        return launch(cold_checkpoint(stored, record_.version.generation), std::move(descriptors));
-      }();
-      if (cycled) {
-        goal_ = Goal::start;  // another death is a failed start
-        set_phase(Phase::detached);
-      } else {
-        fail_with(cycled.error().message);
-        finish(tl::unexpected<Error>(std::move(cycled).error()));
-      }
-      return;
-    }
+    case Goal::cycle: return begin_power_cycle();
+    case Goal::resume:
+      finish(fail(ErrorCode::io, "the device's worker died: " + worker_failure_));
+      break;
     case Goal::none: break;
   }
   if (off_by_host_) {
@@ -367,35 +367,55 @@ void Device::on_died(int wait_status) {
 }
 
 // Two crashes on one frame, or too many deaths in a minute: trying again would be an oracle for an
-// attacker and a loop for everybody else.
+// attacker and a loop for everybody else. Deaths that somebody outside ordered do not count.
 bool Device::crash_loop(int wait_status) {
+  const bool crash = privsep::is_crash(wait_status);
+  if ((!crash && WIFSIGNALED(wait_status)) || commit_refused_) return false;
   const auto now = std::chrono::steady_clock::now();
-  if (privsep::is_crash(wait_status)) {
+  recent_deaths_.push_back(now);
+  while (now - recent_deaths_.front() > kDeathWindow) recent_deaths_.pop_front();
+  if (crash && node_->registers()) {  // a socket's frames have no number here
     const std::uint64_t sequence = node_->sequence();
-    crashes_on_sequence_ = sequence == crash_sequence_ ? crashes_on_sequence_ + 1 : 1;
+    crashes_on_sequence_ = crash_sequence_ == sequence ? crashes_on_sequence_ + 1 : 1;
     crash_sequence_ = sequence;
     if (crashes_on_sequence_ >= 2) {
       fail_with(fmt::format("two workers crashed on command {}", sequence));
       return true;
     }
   }
-  recent_deaths_.push_back(now);
-  while (!recent_deaths_.empty() && now - recent_deaths_.front() > kDeathWindow)
-    recent_deaths_.pop_front();
-  // Deaths that somebody outside ordered do not count against the device.
-  const bool own_fault = privsep::is_crash(wait_status) || !WIFSIGNALED(wait_status);
-  if (own_fault && recent_deaths_.size() >= kMaxDeaths) {
+  if (recent_deaths_.size() >= (crash ? kMaxCrashes : kMaxDeaths)) {
     fail_with("its workers keep dying: " + worker_failure_);
     return true;
   }
   return false;
 }
 
+void Device::forget_crashes() {
+  recent_deaths_.clear();
+  crash_sequence_.reset();
+  crashes_on_sequence_ = 0;
+}
+
 void Device::replace_worker() {
   set_phase(Phase::detached);
   restarts_++;
-  if (auto resumed = resume_warm(); !resumed) return fail_with(resumed.error().message);
+  // A store that is full or busy is asked again, but not in a circle.
+  if (commit_refused_)
+    return try_again(Error{ErrorCode::unavailable, "the store refused a commit", ""});
+  if (auto resumed = resume_warm(); !resumed) return try_again(resumed.error());
   host_.bulletin.post(Notice::Kind::worker_replaced, view());
+}
+
+// Journal and store may be whole while something else is short: memory, descriptors, disk. Only a
+// state that is lost or contradicts itself fails the device, for that no waiting mends.
+void Device::try_again(const Error& error) {
+  if (error.code == ErrorCode::corrupt || error.code == ErrorCode::not_found)
+    return fail_with(error.message);
+  log::warning("cannot go on yet", {{"device", record_.settings.name}, {"why", error.message}});
+  arm(pause_, [this] {
+    if (auto resumed = resume_warm(); !resumed) try_again(resumed.error());
+  });
+  pause_ = std::min(pause_ * 2, kMaxPause);
 }
 
 // The next incarnation continues where the last checkpoint is; the node and its clients stay.
@@ -417,24 +437,31 @@ Result<void> Device::resume_warm() {
 }
 
 void Device::resume(Done done) {
-  if (!record_.failure.empty()) return done(Result<void>{});
   const bool kernel_node = node_->registers();
-  if (kernel_node && !node_->exists()) return start(std::move(done));  // the power was cut
+  if (kernel_node && !node_->exists()) {  // the host was rebooted: the power was cut
+    record_.failure.clear();
+    phase_ = Phase::off;
+    return start(std::move(done));
+  }
+  if (!record_.failure.empty()) return done(Result<void>{});
   done_ = std::move(done);
-  goal_ = Goal::start;
+  goal_ = Goal::resume;
   registered_ = true;
   set_phase(Phase::detached);
-  arm(kStartLimit, [this] { kill_worker(); });
   auto resumed = resume_warm();
-  if (resumed) return;
+  if (resumed) {
+    arm(kStartLimit, [this] { kill_worker(); });
+    return;
+  }
   if (!kernel_node && resumed.error().code == ErrorCode::not_found) {
     // No client of a socket can still be there: its listener went with the last manager.
     phase_ = Phase::off;
     goal_ = Goal::none;
     return start(std::exchange(done_, nullptr));
   }
-  fail_with(resumed.error().message);
-  finish(tl::unexpected<Error>(std::move(resumed).error()));
+  const Error error = std::move(resumed).error();
+  finish(tl::unexpected<Error>(error));
+  try_again(error);
 }
 
 void Device::discard_stale_node() {
@@ -487,7 +514,27 @@ void Device::power_cycle(Done done) {
   if (worker_alive_)
     kill_worker();  // as a power cut does
   else
-    on_died(0);
+    begin_power_cycle();
+}
+
+void Device::begin_power_cycle() {
+  goal_ = Goal::resume;  // from here on as after any restart: another death does not undo it
+  arm(kStartLimit, [this] { kill_worker(); });
+  auto cycled = power_cycle_now();
+  if (cycled) return;
+  fail_with(cycled.error().message);
+  finish(tl::unexpected<Error>(std::move(cycled).error()));
+}
+
+Result<void> Device::power_cycle_now() {
+  VTPM_CHECK(acquire());
+  VTPM_TRY(const auto stored, stored_checkpoint());
+  VTPM_TRY(auto descriptors, node_->exists() ? node_->power_cycle() : node_->power_on());
+  registered_ = registered_ || !node_->registers();
+  VTPM_CHECK(host_.store.set_failure(record_.uuid, record_.version, ""));
+  record_.failure.clear();
+  forget_crashes();
+  return launch(cold_checkpoint(stored, record_.version.generation), std::move(descriptors));
 }
 
 void Device::take_down() {

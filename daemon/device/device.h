@@ -14,6 +14,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -71,7 +72,7 @@ class Device {
 
  private:
   // What ends the present transition.
-  enum class Goal : std::uint8_t { none, start, stop, park, cycle };
+  enum class Goal : std::uint8_t { none, start, resume, stop, park, cycle };
 
   Result<void> acquire();
   Result<std::optional<Checkpoint>> stored_checkpoint();
@@ -82,13 +83,17 @@ class Device {
   void on_worker_readable();
   void on_message(const privsep::Message& message);
   void on_commit(const Checkpoint& checkpoint);
-  void on_committed(std::uint64_t sequence, const Result<store::Version>& version,
-                    const Bytes& wrapped_key);
+  void on_committed(std::uint64_t epoch, std::uint64_t sequence,
+                    const Result<store::Version>& version, const Bytes& wrapped_key);
   void on_denied(const privsep::Denied& denied);
   void on_forked(Result<pid_t> pid);
   void on_died(int wait_status);
 
-  void settle();          // starting or detached -> on, once everything is there
+  void settle();  // starting or detached -> on, once everything is there
+  void begin_power_cycle();
+  Result<void> power_cycle_now();
+  void try_again(const Error& error);  // what failed may pass: resumes after a pause
+  void forget_crashes();
   void replace_worker();  // on -> detached: another worker takes over
   bool crash_loop(int wait_status);
   void take_down();  // the node goes, then off
@@ -121,8 +126,10 @@ class Device {
 
   std::uint64_t denied_ = 0;
   std::uint64_t restarts_ = 0;
-  std::deque<std::chrono::steady_clock::time_point> recent_deaths_;
-  std::uint64_t crash_sequence_ = 0;  // frame on which a worker crashed last
+  bool commit_refused_ = false;    // the store said no: not the worker's fault
+  std::chrono::seconds pause_{1};  // before the next attempt to resume
+  std::deque<std::chrono::steady_clock::time_point> recent_deaths_;  // by the workers' own fault
+  std::optional<std::uint64_t> crash_sequence_;  // command on which a worker crashed last
   int crashes_on_sequence_ = 0;
 };
 

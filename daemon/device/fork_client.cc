@@ -24,13 +24,21 @@ Result<void> ForkClient::start() {
   return loop_.watch(server_.control.get(), [this] { on_readable(); });
 }
 
-Result<void> ForkClient::fork_worker(UniqueFd socket, Callbacks callbacks) {
+void ForkClient::fork_worker(UniqueFd socket, Callbacks callbacks) {
   const std::uint64_t id = next_id_++;
-  const std::array<int, 1> descriptors{socket.get()};
-  VTPM_CHECK(privsep::send_datagram(
-      server_.control.get(), encode(privsep::ForkMessage{privsep::ForkRequest{id}}), descriptors));
   asked_.emplace(id, std::move(callbacks));
-  return {};
+  waiting_.push_back(Request{id, std::move(socket)});
+  send_waiting();
+}
+
+void ForkClient::send_waiting() {
+  while (!waiting_.empty() && asked_.size() - waiting_.size() < kMaxOpen && server_.control) {
+    const std::array<int, 1> descriptors{waiting_.front().socket.get()};
+    const auto request = encode(privsep::ForkMessage{privsep::ForkRequest{waiting_.front().id}});
+    // A server that does not take it is dying: server_gone() answers every request.
+    if (!privsep::send_datagram(server_.control.get(), request, descriptors, true)) return;
+    waiting_.pop_front();
+  }
 }
 
 void ForkClient::kill(pid_t pid) {
@@ -59,6 +67,7 @@ void ForkClient::handle(const privsep::ForkMessage& message, std::vector<UniqueF
     auto node = asked_.extract(forked->id);
     if (node.empty()) return;
     Callbacks callbacks = std::move(node.mapped());
+    send_waiting();
     if (forked->pid <= 0) {
       callbacks.forked(fail_errno("cannot fork a worker", forked->error));
       return;
@@ -88,6 +97,7 @@ void ForkClient::server_gone() {
   auto asked = std::move(asked_);
   children_.clear();
   asked_.clear();
+  waiting_.clear();
   for (auto& [pid, child] : children) {
     if (!child.pidfd) continue;
     (void)::syscall(SYS_pidfd_send_signal, child.pidfd.get(), SIGKILL, nullptr, 0);

@@ -36,6 +36,9 @@ Result<void> call(int fd, unsigned long number, T& argument, std::string_view wh
       return fail(ErrorCode::full, fmt::format("{}: too many devices", what),
                   "release numbers of stopped devices with 'vtpmctl release --all' once their "
                   "containers are gone, or raise max_devices of the vtpm module");
+    if (errno == ESTALE)
+      return fail(ErrorCode::corrupt,
+                  fmt::format("{}: its power was cycled since its state was kept", what));
     return fail_errno(what, errno);
   }
   return {};
@@ -100,8 +103,10 @@ Result<void> KernelControl::destroy(const Uuid& uuid) {
   return call(fd_.get(), VTPM_IOC_DESTROY, r, "cannot destroy the TPM device");
 }
 
-Result<void> KernelControl::release_number(const Uuid& uuid) {
+Result<void> KernelControl::release_number(const Uuid& uuid, std::uint32_t number) {
   auto r = request_for<vtpm_target>(uuid);
+  r.flags = VTPM_TARGET_NUMBER;
+  r.tpm_number = number;
   return call(fd_.get(), VTPM_IOC_RELEASE_NUMBER, r, "cannot release the TPM device's number");
 }
 

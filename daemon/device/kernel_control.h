@@ -38,7 +38,7 @@ class KernelControl {
   };
   Result<Attached> attach(const Uuid& uuid, const PowerId& power_id);
   Result<void> destroy(const Uuid& uuid);
-  Result<void> release_number(const Uuid& uuid);
+  Result<void> release_number(const Uuid& uuid, std::uint32_t number);
   Result<void> wake(const Uuid& uuid);
   Result<PowerId> power_cycle(const Uuid& uuid);
   Result<std::optional<vtpm_info>> info(const Uuid& uuid);

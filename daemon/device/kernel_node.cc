@@ -46,6 +46,7 @@ class KernelNodeImpl final : public Node {
     if (!exists_) return true;
     VTPM_CHECK(need_control());
     exists_ = false;
+    held_ = node_.number;
     // One whose registration failed is dead already, and no event follows.
     VTPM_TRY(const auto info, control_->info(uuid_));
     if (!info || info->state == VTPM_STATE_DEAD) return true;
@@ -54,8 +55,11 @@ class KernelNodeImpl final : public Node {
   }
 
   Result<void> release_number() override {
+    if (!held_) return {};
     VTPM_CHECK(need_control());
-    return control_->release_number(uuid_);
+    VTPM_CHECK(control_->release_number(uuid_, *held_));
+    held_.reset();
+    return {};
   }
 
   bool exists() const override { return exists_; }
@@ -99,6 +103,7 @@ class KernelNodeImpl final : public Node {
   std::uint32_t detach_timeout_ms_;
   bool exists_ = false;
   KernelNode node_;
+  std::optional<std::uint32_t> held_;
   PowerId power_id_{};
 };
 

@@ -309,7 +309,7 @@ Result<std::uint32_t> Manager::release(const std::string& device) {
     for (const vtpm_info& node : *nodes) {
       if ((node.conditions & VTPM_COND_NUMBER_HELD) == 0 || (only && uuid_of(node) != *only))
         continue;
-      if (kernel_->release_number(uuid_of(node))) released++;
+      if (kernel_->release_number(uuid_of(node), node.tpm_number)) released++;
     }
     done(released);
   });

@@ -30,7 +30,8 @@ class Node {
   virtual void wake() = 0;
   // Begins to take the node away. True: done; false: gone() will be told later.
   virtual Result<bool> destroy() = 0;
-  // The number of a destroyed kernel node may be used again.
+  // The number of the kernel node that destroy() took away last may be used again. Numbers of
+  // earlier nodes of the device stay held.
   virtual Result<void> release_number() = 0;
   [[nodiscard]] virtual bool exists() const = 0;
   // Must clients wait for the kernel's REGISTERED event after power_on()?

@@ -37,7 +37,6 @@ Result<Checkpoint> newest_checkpoint(RecoveryInput input) {
   if (journal && (journal->permanent_version > stored.permanent_version))
     return fail(ErrorCode::corrupt,
                 "the journal builds on a newer permanent state than the store has");
-  if (!journal) return stored;
   // A tie is the journal's: whatever it added came after the commit to the store.
   if (stored_is_warm && order(stored) > order(*journal)) return stored;
   if (journal->permanent_version != stored.permanent_version)

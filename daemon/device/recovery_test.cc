@@ -93,6 +93,18 @@ TEST(Recovery, StoredStateOfAnotherVersionIsCorrupt) {
   EXPECT_EQ(r.error().code, ErrorCode::corrupt);
 }
 
+TEST(Recovery, WithoutItsJournalAWarmStoredStateIsNotTrusted) {
+  auto r = newest_checkpoint(input(checkpoint(3, 7, 5, "P5", "s"), std::nullopt));
+  ASSERT_FALSE(r);
+  EXPECT_EQ(r.error().code, ErrorCode::not_found);
+
+  auto in = input(checkpoint(3, 7, 5, "P5", "s"), checkpoint(3, 8, 5, "", "j"));
+  in.journal->newest.reset();  // a worker that overwrote both of its slots
+  auto emptied = newest_checkpoint(std::move(in));
+  ASSERT_FALSE(emptied);
+  EXPECT_EQ(emptied.error().code, ErrorCode::not_found);
+}
+
 TEST(Recovery, AnotherBootDropsTheVolatilePart) {
   auto stored = checkpoint(3, 7, 5, "P5", "s");
   auto journal = checkpoint(3, 8, 5, "", "j");

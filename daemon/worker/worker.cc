@@ -92,9 +92,12 @@ Result<void> Worker::serve() {
     } else {
       return {};  // fenced by a newer engine, or the device is gone
     }
-    while (auto message = keeper_.take_postponed()) VTPM_CHECK(handle(*message));
-    // A Stop that came while a commit was open: the reply it delayed still leaves.
-    if (done_ && pending != nullptr) (void)channel_->exchange(pending);
+    // A Stop that came while a commit was open. Before it is obeyed the reply leaves, for it lies
+    // in memory of the engine's, which the engine uses again.
+    while (auto message = keeper_.take_postponed()) {
+      if (pending != nullptr) VTPM_CHECK(channel_->finish(*std::exchange(pending, nullptr)));
+      VTPM_CHECK(handle(*message));
+    }
   }
   return {};
 }

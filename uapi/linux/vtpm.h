@@ -152,21 +152,26 @@ struct vtpm_attach {
 	__u64 sequence;
 };
 
+/* RELEASE_NUMBER: only the device that had vtpm_target.tpm_number. */
+#define VTPM_TARGET_NUMBER	(1U << 0)
+
 /**
  * struct vtpm_target - names a device: DESTROY, ABORT, WAKE, RELEASE_NUMBER
  * @size: in: sizeof(struct vtpm_target) of the caller
- * @flags: in: must be 0
+ * @flags: in: VTPM_TARGET_NUMBER for RELEASE_NUMBER, else must be 0
  * @uuid: in: the device, the latest one if dead ones have the same uuid; -ENOENT if
  *	there is none
+ * @tpm_number: in: with VTPM_TARGET_NUMBER: N of /dev/tpmN; else must be 0
+ * @reserved: must be 0
  *
  * VTPM_IOC_DESTROY: clients and the engine are released at once (-EPIPE,
  * -ESHUTDOWN); the nodes vanish in the background and VTPM_EVENT_DESTROYED tells
  * of it.  The number stays taken, so that a node or cgroup rule that a container
  * still holds never reaches a later device.  -ESHUTDOWN if the device is dead.
  *
- * VTPM_IOC_RELEASE_NUMBER: forget every dead device with this uuid whose nodes are
- * gone; their numbers may be used again.  -EBUSY if there is none such, but a
- * device that is not dead or whose nodes are still going away.
+ * VTPM_IOC_RELEASE_NUMBER: forget every dead device with this uuid (and this
+ * number) whose nodes are gone; their numbers may be used again.  -EBUSY if there
+ * is none such, but a device that is not dead or whose nodes are still going away.
  *
  * VTPM_IOC_ABORT: fail the command in flight, if any; the client gets -EPIPE and
  * an engine that reads while it owes the reply gets VTPM_FRAME_CANCEL.  -ENODATA
@@ -180,6 +185,8 @@ struct vtpm_target {
 	__u32 size;
 	__u32 flags;
 	__u8 uuid[VTPM_UUID_SIZE];
+	__u32 tpm_number;
+	__u32 reserved;
 };
 
 /**
