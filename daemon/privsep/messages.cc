@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -37,8 +38,11 @@ struct Overloaded : F... {
 ByteView clipped(const std::string& text) {
   return as_bytes(std::string_view(text).substr(0, kMaxText));
 }
+// Text of another process goes into logs, the store and UTF-8 strings of the API.
 std::string text(ByteView bytes) {
-  return std::string(as_text(bytes.first(std::min(bytes.size(), kMaxText))));
+  std::string out(as_text(bytes.first(std::min(bytes.size(), kMaxText))));
+  std::ranges::replace_if(out, [](unsigned char c) { return c < 0x20 || c > 0x7e; }, '?');
+  return out;
 }
 
 // An enum of a message: its value must be one that the sender could have meant.
