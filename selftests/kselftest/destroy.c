@@ -167,6 +167,23 @@ TEST_F(destroy, made_again)
 	EXPECT_EQ(-ESTALE, vt_attach(self->control, &self->dev,
 				     VTPM_ATTACH_REPLACE, NULL));
 
+	/* One of the dead ones, by its number; a number of nobody's; a live one's. */
+	struct vtpm_target one = {
+		.size = sizeof(one), .flags = VTPM_TARGET_NUMBER,
+		.tpm_number = 77,
+	};
+
+	memcpy(one.uuid, again.uuid, sizeof(one.uuid));
+	EXPECT_EQ(-EBUSY, vt_ioctl(self->control, VTPM_IOC_RELEASE_NUMBER, &one));
+	one.tpm_number = again.tpm_number;
+	EXPECT_EQ(-EBUSY, vt_ioctl(self->control, VTPM_IOC_RELEASE_NUMBER, &one));
+	one.tpm_number = 1;
+	EXPECT_EQ(0, vt_ioctl(self->control, VTPM_IOC_RELEASE_NUMBER, &one));
+	EXPECT_EQ(2, vt_total(self->control));
+	EXPECT_EQ(-EINVAL, vt_ioctl(self->control, VTPM_IOC_DESTROY, &one));
+	one.flags = 0;
+	EXPECT_EQ(-EINVAL, vt_ioctl(self->control, VTPM_IOC_RELEASE_NUMBER, &one));
+
 	/* Every dead one is forgotten, the other one is left alone. */
 	EXPECT_EQ(0, vt_target(self->control, VTPM_IOC_RELEASE_NUMBER,
 			       again.uuid));
