@@ -54,7 +54,12 @@ inline std::string_view as_text(ByteView bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 inline Bytes to_bytes(ByteView view) { return {view.begin(), view.end()}; }
-inline SecretBytes to_secret(ByteView view) { return {view.begin(), view.end()}; }
+// Not the vector's range constructor: with an allocator of ours it copies byte by byte.
+inline SecretBytes to_secret(ByteView view) {
+  SecretBytes out(view.size());
+  if (!view.empty()) std::memcpy(out.data(), view.data(), view.size());
+  return out;
+}
 
 std::string to_hex(ByteView bytes);
 // Upper or lower case, an even number of digits, nothing else.
@@ -150,7 +155,9 @@ class BasicWriter {
     return u32(static_cast<std::uint32_t>(v >> 32)).u32(static_cast<std::uint32_t>(v));
   }
   BasicWriter& bytes(ByteView v) {
-    out_.insert(out_.end(), v.begin(), v.end());
+    const std::size_t at = out_.size();
+    out_.resize(at + v.size());
+    if (!v.empty()) std::memcpy(out_.data() + at, v.data(), v.size());
     return *this;
   }
   BasicWriter& sized16(ByteView v) { return u16(static_cast<std::uint16_t>(v.size())).bytes(v); }
