@@ -16,7 +16,7 @@
 #include <string>
 #include <vector>
 
-#include "store/temporary_folder.h"
+#include "base/temporary_folder.h"
 
 namespace vtpm::store {
 

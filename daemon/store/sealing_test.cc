@@ -9,7 +9,7 @@
 #include <set>
 
 #include "store/store_contract.h"
-#include "store/temporary_folder.h"
+#include "base/temporary_folder.h"
 
 namespace vtpm::store {
 namespace {

@@ -8,7 +8,7 @@
 #include <random>
 
 #include "store/store_contract.h"
-#include "store/temporary_folder.h"
+#include "base/temporary_folder.h"
 
 namespace vtpm::store {
 namespace {

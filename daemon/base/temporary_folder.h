@@ -8,7 +8,7 @@
 #include <iterator>
 #include <string>
 
-namespace vtpm::store {
+namespace vtpm {
 
 class TemporaryFolder {
  public:
@@ -40,4 +40,4 @@ inline void write_file(const std::string& path, const std::string& content) {
   std::ofstream(path, std::ios::binary | std::ios::trunc) << content;
 }
 
-}  // namespace vtpm::store
+}  // namespace vtpm
