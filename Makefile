@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
-VERSION := $(shell sed -n 's/^project(vtpm VERSION \([0-9.]*\).*/\1/p' daemon/CMakeLists.txt)
+VERSION := $(shell sed -n 's/^project.vtpm VERSION \([0-9.]*\).*/\1/p' daemon/CMakeLists.txt)
 BUILD := build
 KERNELS := 6.1 6.12
 JOBS ?= $(shell nproc)

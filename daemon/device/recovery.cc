@@ -33,8 +33,10 @@ Result<Checkpoint> newest_checkpoint(RecoveryInput input) {
   if (stored.permanent_version != input.store_version)
     return fail(ErrorCode::corrupt, "the stored state is of another version than its record");
   const bool stored_is_warm = stored.boot_id == input.boot_id && !stored.volatile_state.empty();
-  if (!journal && !stored_is_warm) return fail(ErrorCode::not_found, "the volatile state is gone");
-  if (journal && (journal->permanent_version > stored.permanent_version))
+  // A journal with a first checkpoint exists before its worker does. Without it nobody can say how
+  // old the volatile state in the store is: taking it could turn PCRs back.
+  if (!journal) return fail(ErrorCode::not_found, "the volatile state is gone");
+  if (journal->permanent_version > stored.permanent_version)
     return fail(ErrorCode::corrupt,
                 "the journal builds on a newer permanent state than the store has");
   // A tie is the journal's: whatever it added came after the commit to the store.

@@ -6,7 +6,7 @@
 
 #include <array>
 
-#include "store/temporary_folder.h"
+#include "base/temporary_folder.h"
 
 namespace vtpm::worker {
 namespace {
@@ -86,7 +86,7 @@ class KeeperTest : public ::testing::Test {
   }
   static ByteView reply(std::string_view text) { return as_bytes(text); }
 
-  store::TemporaryFolder folder_;
+  TemporaryFolder folder_;
   std::optional<journal::Folder> journals_;
   UniqueFd ours_;
   UniqueFd manager_;

@@ -19,7 +19,7 @@
 #include "engine/test_commands.h"
 #include "journal/journal.h"
 #include "privsep/messages.h"
-#include "store/temporary_folder.h"
+#include "base/temporary_folder.h"
 #include "worker/worker.h"
 
 namespace vtpm::worker::testing {
@@ -238,7 +238,7 @@ class WorkerTest : public ::testing::Test {
   }
   [[nodiscard]] std::string data_path() const { return folder_.path() + "/s"; }
 
-  store::TemporaryFolder folder_;
+  TemporaryFolder folder_;
   std::optional<journal::Folder> journals_;
   privsep::Start start_;
   UniqueFd manager_;
