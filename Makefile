@@ -62,8 +62,8 @@ check: ## every test: lints, unit tests, kernel selftests, conformance (the whol
 
 check-lint: ## import direction, licenses, words, formatting, man pages, shell
 	@selftests/check --only lint
-tidy: ## clang-tidy over the user-space code
-	@selftests/check --only tidy
+tidy: daemon ## clang-tidy over all of the user-space code (check leaves out what includes gRPC)
+	@selftests/tidy $(RELEASE) --all
 check-unit: ## unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@selftests/check --only unit
 check-kernel: ## W=1, sparse, checkpatch and the compile tests of the module
