@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <array>
 
+#include "frame/code_index.h"
+
 namespace vtpm::frame {
 namespace {
 
@@ -121,15 +123,13 @@ constexpr std::array kCommands = {
     CommandInfo{0x197, "CertifyX509", 2, 2, 0},
 };
 static_assert(std::ranges::is_sorted(kCommands, std::ranges::less_equal{}, &CommandInfo::code));
+constexpr CodeIndex<code_span(kCommands)> kIndex(kCommands);
 
 }  // namespace
 
 std::span<const CommandInfo> command_table() { return kCommands; }
 
-const CommandInfo* find_command(std::uint32_t code) {
-  const auto* it = std::ranges::lower_bound(kCommands, code, {}, &CommandInfo::code);
-  return it != kCommands.end() && it->code == code ? it : nullptr;
-}
+const CommandInfo* find_command(std::uint32_t code) { return kIndex.find(kCommands, code); }
 
 const CommandInfo* find_command(std::string_view name) {
   const auto* it = std::ranges::find(kCommands, name, &CommandInfo::name);

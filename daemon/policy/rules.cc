@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <array>
 
+#include "frame/code_index.h"
+
 namespace vtpm::policy {
 namespace {
 
@@ -140,14 +142,12 @@ constexpr std::array kRules = {
 };
 // clang-format on
 static_assert(std::ranges::is_sorted(kRules, std::ranges::less_equal{}, &Rule::code));
+constexpr frame::CodeIndex<frame::code_span(kRules)> kIndex(kRules);
 
 }  // namespace
 
 std::span<const Rule> rules() { return kRules; }
 
-const Rule* find_rule(std::uint32_t code) {
-  const auto* it = std::ranges::lower_bound(kRules, code, {}, &Rule::code);
-  return it != kRules.end() && it->code == code ? it : nullptr;
-}
+const Rule* find_rule(std::uint32_t code) { return kIndex.find(kRules, code); }
 
 }  // namespace vtpm::policy
