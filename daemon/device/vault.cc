@@ -4,7 +4,13 @@
 namespace vtpm::device {
 
 Result<const SecretBytes*> Vault::key_of(const store::Record& record, Bytes& newly_wrapped) {
-  if (const auto known = keys_.find(record.uuid); known != keys_.end()) return &known->second;
+  if (const auto known = keys_.find(record.uuid); known != keys_.end()) {
+    // The store has not taken the key yet: the commit that brought it failed.
+    if (record.wrapped_key.empty()) {
+      VTPM_TRY(newly_wrapped, host_key_.wrap(record.uuid, known->second));
+    }
+    return &known->second;
+  }
   SecretBytes key;
   if (record.wrapped_key.empty()) {
     VTPM_TRY(key, store::make_device_key());
@@ -16,7 +22,12 @@ Result<const SecretBytes*> Vault::key_of(const store::Record& record, Bytes& new
 }
 
 Result<std::optional<Checkpoint>> Vault::open(const store::Record& record) {
-  if (record.state.bytes.empty()) return std::nullopt;
+  if (record.state.bytes.empty()) {
+    if (record.version.generation == 0) return std::nullopt;
+    return fail(ErrorCode::corrupt, "the record has lost the state that was committed to it");
+  }
+  if (record.state.generation != record.version.generation)
+    return fail(ErrorCode::corrupt, "the record holds a state of an earlier time");
   Bytes unused;
   if (record.wrapped_key.empty())
     return fail(ErrorCode::corrupt, "the record holds a state but no key for it");
