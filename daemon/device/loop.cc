@@ -48,13 +48,15 @@ void Loop::cancel(TimerId timer) {
   if (found != timers_.end()) timers_.erase(found);
 }
 
-void Loop::post(Callback work) {
+bool Loop::post(Callback work) {
   {
     const std::scoped_lock lock(mutex_);
+    if (ended_) return false;
     posted_.push_back(std::move(work));
   }
   const std::uint64_t one = 1;
   [[maybe_unused]] const ssize_t put = ::write(wakeup_.get(), &one, sizeof one);
+  return true;
 }
 
 void Loop::stop() {
@@ -102,7 +104,10 @@ void Loop::run() {
     run_posted();
     if (round_end_) round_end_();
     const std::scoped_lock lock(mutex_);
-    if (stopping_) return;
+    if (stopping_ && posted_.empty()) {
+      ended_ = true;
+      return;
+    }
   }
 }
 

@@ -31,11 +31,12 @@ class Loop {
   TimerId after(std::chrono::milliseconds delay, Callback callback);
   void cancel(TimerId timer);
 
-  void post(Callback work);
+  // False: run() has returned, and `work` never runs.
+  bool post(Callback work);
   // After the callbacks of each round: where commits of many devices become one transaction.
   void set_round_end(Callback callback) { round_end_ = std::move(callback); }
 
-  void run();  // until stop()
+  void run();  // until stop(), once; what was posted until then has run when it returns
   void stop();
 
  private:
@@ -55,9 +56,10 @@ class Loop {
   std::multimap<Clock::time_point, Timer> timers_;
   TimerId next_timer_ = 1;
   Callback round_end_;
-  std::mutex mutex_;  // guards posted_ and stopping_
+  std::mutex mutex_;  // guards posted_, stopping_ and ended_
   std::vector<Callback> posted_;
   bool stopping_ = false;
+  bool ended_ = false;
 };
 
 }  // namespace vtpm::device

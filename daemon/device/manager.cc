@@ -195,13 +195,15 @@ template <class T>
 Result<T> Manager::on_loop(std::function<void(std::function<void(Result<T>)>)> work) {
   auto promise = std::make_shared<std::promise<Result<T>>>();
   auto future = promise->get_future();
-  loop_->post([this, promise, work = std::move(work)] {
-    if (stopping_)
-      return promise->set_value(
-          fail(ErrorCode::unavailable, "vtpmd is stopping", "try again soon"));
+  const auto stopping = [] {
+    return fail(ErrorCode::unavailable, "vtpmd is stopping", "try again soon");
+  };
+  const bool taken = loop_->post([this, promise, stopping, work = std::move(work)] {
+    if (stopping_) return promise->set_value(stopping());
     work([promise](Result<T> result) { promise->set_value(std::move(result)); });
   });
-  // Each transition has a limit of its own; this one is for a loop that has ended.
+  if (!taken) return stopping();
+  // Each transition has a limit of its own; this one is for a loop that nobody runs.
   if (future.wait_for(std::chrono::minutes(3)) != std::future_status::ready)
     return fail(ErrorCode::timed_out, "vtpmd did not answer", "see its log");
   return future.get();
@@ -229,6 +231,21 @@ Result<View> Manager::change(const std::string& name, Change change) {
   });
 }
 
+// A node removes the socket that it finds in its place: it must not be another device's.
+Result<void> Manager::check_socket_paths(const store::Settings& settings) const {
+  if (settings.node != static_cast<std::uint8_t>(privsep::NodeKind::socket)) return {};
+  const std::string path = make_socket_node(settings, host_->socket_folder)->socket_path();
+  for (const auto& [uuid, device] : devices_) {
+    const std::string other = device->view().socket_path;
+    if (other.empty() || (path != other && path + ".ctrl" != other && path != other + ".ctrl"))
+      continue;
+    return fail(ErrorCode::exists,
+                "the socket " + path + " is that of device " + device->record().settings.name,
+                "choose another name or socket path");
+  }
+  return {};
+}
+
 Result<View> Manager::create(const store::Settings& settings, bool start) {
   auto created = on_loop<View>([this, settings](auto done) {
     store::Record record;
@@ -239,6 +256,8 @@ Result<View> Manager::create(const store::Settings& settings, bool start) {
     if (settings.node == static_cast<std::uint8_t>(privsep::NodeKind::kernel) && !kernel_)
       return done(fail(ErrorCode::failed_precondition, "the kernel module vtpm is not in use",
                        "load it with 'modprobe vtpm' and restart vtpmd, or use --node socket"));
+    if (auto unused = check_socket_paths(settings); !unused)
+      return done(tl::unexpected<Error>(std::move(unused).error()));
     if (auto stored = store_->create(record); !stored)
       return done(tl::unexpected<Error>(std::move(stored).error()));
     auto& device = devices_[record.uuid] = std::make_unique<Device>(*host_, record);

@@ -79,6 +79,7 @@ class Manager {
   template <class T>
   Result<T> on_loop(std::function<void(std::function<void(Result<T>)>)> work);
   Result<Device*> find(const std::string& name_or_uuid);
+  Result<void> check_socket_paths(const store::Settings& settings) const;
   using Change = std::function<void(Device&, Device::Done)>;
   Result<View> change(const std::string& device, Change change);
 
