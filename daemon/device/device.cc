@@ -207,10 +207,12 @@ void Device::kill_worker() {
     kill_when_forked_ = true;
 }
 
-void Device::on_worker_readable() {
-  while (worker_socket_) {
+// A worker that sends on and on is no more than its turn: the loop serves every device.
+bool Device::on_worker_readable() {
+  constexpr int kMessagesATurn = 16;
+  for (int i = 0; i < kMessagesATurn && worker_socket_; i++) {
     auto received = privsep::receive_datagram(worker_socket_.get(), true);
-    if (!received && received.error().code == ErrorCode::busy) return;
+    if (!received && received.error().code == ErrorCode::busy) return false;
     Result<privsep::Message> message =
         received && !received->bytes.empty()
             ? privsep::decode(received->bytes)
@@ -221,10 +223,11 @@ void Device::on_worker_readable() {
       worker_socket_.reset();
       if (!received || !received->bytes.empty()) worker_failure_ = message.error().message;
       if (goal_ != Goal::stop && goal_ != Goal::park) kill_worker();
-      return;
+      return false;
     }
     on_message(*message);
   }
+  return true;
 }
 
 void Device::on_message(const privsep::Message& message) {
@@ -332,7 +335,11 @@ void Device::settle() {
 void Device::on_died(int wait_status) {
   const pid_t pid = std::exchange(worker_pid_, 0);
   if (worker_socket_) {
-    on_worker_readable();  // last words
+    while (worker_socket_) {  // last words; a dead peer's socket ends
+      if (!on_worker_readable()) break;
+    }
+    // What it asked the store for is answered before anybody else begins from there.
+    host_.committer.flush();
     if (worker_socket_) {
       host_.loop.unwatch(worker_socket_.get());
       worker_socket_.reset();
@@ -370,7 +377,9 @@ void Device::on_died(int wait_status) {
 // attacker and a loop for everybody else. Deaths that somebody outside ordered do not count.
 bool Device::crash_loop(int wait_status) {
   const bool crash = privsep::is_crash(wait_status);
-  if ((!crash && WIFSIGNALED(wait_status)) || commit_refused_) return false;
+  // One that we killed for what it sent did not die by somebody else's hand.
+  const bool from_outside = !crash && WIFSIGNALED(wait_status) && worker_failure_.empty();
+  if (from_outside || commit_refused_) return false;
   const auto now = std::chrono::steady_clock::now();
   recent_deaths_.push_back(now);
   while (now - recent_deaths_.front() > kDeathWindow) recent_deaths_.pop_front();
@@ -469,8 +478,9 @@ void Device::discard_stale_node() {
 }
 
 void Device::park(Done done) {
-  if (!worker_alive_) return done(Result<void>{});
+  if (!worker_alive_ && !done_) return done(Result<void>{});
   if (done_) finish(fail(ErrorCode::unavailable, "vtpmd is stopping"));
+  if (!worker_alive_) return done(Result<void>{});
   done_ = std::move(done);
   goal_ = Goal::park;
   arm(kStopLimit, [this] { kill_worker(); });

@@ -80,7 +80,7 @@ class Device {
   Result<void> resume_warm();
   Result<void> launch(Checkpoint checkpoint, std::vector<UniqueFd> descriptors);
 
-  void on_worker_readable();
+  bool on_worker_readable();  // false: nothing more is there now
   void on_message(const privsep::Message& message);
   void on_commit(const Checkpoint& checkpoint);
   void on_committed(std::uint64_t epoch, std::uint64_t sequence,
