@@ -108,6 +108,29 @@ TEST_F(ManagerTest, ADamagedJournalFailsTheDeviceUntilAPowerCycle) {
   EXPECT_EQ(pcr16(cycled->socket_path), reset);
 }
 
+TEST_F(ManagerTest, ADamagedStateInTheStoreIsAnErrorAndNoNewIdentity) {
+  open();
+  const View view = create("one");
+  ASSERT_TRUE(manager_->stop("one", false));
+  close();
+  {
+    auto store = store::open_sqlite(folder_ / "state/store.db");
+    ASSERT_TRUE(store) << store.error().message;
+    auto record = (*store)->get(view.uuid);
+    ASSERT_TRUE(record);
+    record->state.bytes[record->state.bytes.size() / 2] ^= std::byte{1};
+    record->state.epoch = record->version.epoch;
+    record->state.generation = record->version.generation + 1;
+    ASSERT_TRUE((*store)->commit(view.uuid, record->version, record->state, {}));
+  }
+  open();
+  const auto started = manager_->start("one");
+  ASSERT_FALSE(started);
+  EXPECT_EQ(started.error().code, ErrorCode::corrupt);
+  EXPECT_EQ(show("one").phase, Phase::off);
+  EXPECT_EQ(show("one").worker_pid, 0);
+}
+
 TEST_F(ManagerTest, ADeviceIsNotStartedOverWhatIsNoSocket) {
   open();
   auto s = settings("one");

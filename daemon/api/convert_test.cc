@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "api/convert.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cctype>
+#include <set>
+
+#include "policy/policy.h"
+#include "privsep/messages.h"
+
+namespace vtpm::api {
+namespace {
+
+v1::CreateRequest request(const std::string& name) {
+  v1::CreateRequest r;
+  r.set_name(name);
+  return r;
+}
+
+TEST(Convert, EveryErrorHasItsStatus) {
+  const std::vector<std::pair<ErrorCode, grpc::StatusCode>> table{
+      {ErrorCode::invalid_argument, grpc::INVALID_ARGUMENT},
+      {ErrorCode::not_found, grpc::NOT_FOUND},
+      {ErrorCode::exists, grpc::ALREADY_EXISTS},
+      {ErrorCode::conflict, grpc::ABORTED},
+      {ErrorCode::failed_precondition, grpc::FAILED_PRECONDITION},
+      {ErrorCode::busy, grpc::FAILED_PRECONDITION},
+      {ErrorCode::permission, grpc::PERMISSION_DENIED},
+      {ErrorCode::unavailable, grpc::UNAVAILABLE},
+      {ErrorCode::unknown_outcome, grpc::UNKNOWN},
+      {ErrorCode::corrupt, grpc::DATA_LOSS},
+      {ErrorCode::too_large, grpc::OUT_OF_RANGE},
+      {ErrorCode::full, grpc::RESOURCE_EXHAUSTED},
+      {ErrorCode::timed_out, grpc::DEADLINE_EXCEEDED},
+      {ErrorCode::io, grpc::INTERNAL},
+      {ErrorCode::unsupported, grpc::UNIMPLEMENTED},
+      {ErrorCode::internal, grpc::INTERNAL},
+  };
+  EXPECT_EQ(table.size(), static_cast<std::size_t>(ErrorCode::internal) + 1);
+  for (const auto& [code, wanted] : table) {
+    grpc::ServerContext context;
+    const grpc::Status status = to_status(Error{code, "what", ""}, context);
+    EXPECT_EQ(status.error_code(), wanted) << to_string(code);
+    EXPECT_EQ(status.error_message(), "what");
+  }
+}
+
+TEST(Convert, EveryPhaseAndEveryStoredNumberHasItsName) {
+  for (int phase = 0; phase <= static_cast<int>(device::Phase::failed); phase++) {
+    device::View view;
+    view.phase = static_cast<device::Phase>(phase);
+    std::string name = v1::State_Name(to_proto(view).state());
+    std::ranges::transform(name, name.begin(), [](unsigned char c) { return std::tolower(c); });
+    EXPECT_EQ(name, device::to_string(view.phase));
+  }
+  device::View view;
+  view.settings.kind = static_cast<std::uint8_t>(privsep::DeviceKind::open);
+  view.settings.mode = static_cast<std::uint8_t>(privsep::DeviceMode::read_write);
+  view.settings.node = static_cast<std::uint8_t>(privsep::NodeKind::socket);
+  EXPECT_EQ(to_proto(view).kind(), v1::OPEN);
+  EXPECT_EQ(to_proto(view).mode(), v1::READ_WRITE);
+  EXPECT_EQ(to_proto(view).node(), v1::SOCKET);
+  view.settings.kind = static_cast<std::uint8_t>(privsep::DeviceKind::vm);
+  view.settings.mode = static_cast<std::uint8_t>(privsep::DeviceMode::read_only);
+  view.settings.node = static_cast<std::uint8_t>(privsep::NodeKind::kernel);
+  EXPECT_EQ(to_proto(view).kind(), v1::VM);
+  EXPECT_EQ(to_proto(view).mode(), v1::READ_ONLY);
+  EXPECT_EQ(to_proto(view).node(), v1::KERNEL);
+}
+
+TEST(Convert, EveryKindOfNoticeAndFindingHasItsType) {
+  std::set<int> types;
+  for (int kind = 0; kind <= static_cast<int>(device::Notice::Kind::worker_replaced); kind++) {
+    device::Notice notice;
+    notice.kind = static_cast<device::Notice::Kind>(kind);
+    EXPECT_NE(to_proto(notice).type(), v1::Event::TYPE_UNSPECIFIED) << kind;
+    EXPECT_FALSE(to_proto(notice).has_denied());
+    types.insert(to_proto(notice).type());
+  }
+  EXPECT_EQ(types.size(), 5U);
+  device::Finding finding;
+  finding.status = device::Finding::Status::failure;
+  EXPECT_EQ(to_proto(finding).status(), v1::DoctorReply::FAIL);
+}
+
+TEST(Convert, ANodeIsShownOnlyWhileClientsCanUseIt) {
+  device::View view;
+  view.node.number = 7;
+  EXPECT_EQ(to_proto(view).device_path(), "");
+  view.has_node = true;
+  EXPECT_EQ(to_proto(view).device_path(), "/dev/tpm7");
+  EXPECT_EQ(to_proto(view).rm_device_path(), "/dev/tpmrm7");
+  view.socket_path = "/run/s";
+  EXPECT_EQ(to_proto(view).device_path(), "");
+}
+
+TEST(Convert, ARefusalOfAnyWorkerCanBeShown) {
+  for (int reason = 0; reason < 256; reason++) {
+    device::Refusal refusal;
+    refusal.reason = static_cast<std::uint8_t>(reason);
+    refusal.command_code = 0x131;
+    const v1::DeniedCommand denied = to_proto(refusal);
+    EXPECT_FALSE(denied.reason().empty()) << reason;
+    EXPECT_EQ(denied.command(), "TPM2_CreatePrimary");
+  }
+  device::Refusal malformed;
+  malformed.command_code = 0;
+  EXPECT_EQ(to_proto(malformed).command(), "");
+}
+
+TEST(Convert, WhatARequestLeavesOpenGetsItsDefault) {
+  const auto s = to_settings(request("web"));
+  ASSERT_TRUE(s);
+  EXPECT_EQ(s->kind, static_cast<std::uint8_t>(privsep::DeviceKind::container));
+  EXPECT_EQ(s->mode, static_cast<std::uint8_t>(privsep::DeviceMode::read_write));
+  EXPECT_EQ(s->node, static_cast<std::uint8_t>(privsep::NodeKind::kernel));
+}
+
+TEST(Convert, RequestsThatMeanNothingAreRefused) {
+  std::vector<v1::CreateRequest> bad;
+  for (const std::string& name :
+       {std::string(), std::string(64, 'a'), std::string("a/b"), std::string("../x"),
+        std::string("-a"), std::string("a b"), std::string("a\0b", 3), std::string("\xc3\xa4"),
+        std::string("6ba7b810-9dad-41d1-80b4-00c04fd430c8"),
+        std::string("6BA7B810-9DAD-41D1-80B4-00C04FD430C8")})
+    bad.push_back(request(name));
+  bad.push_back(request("a"));
+  bad.back().set_kind(static_cast<v1::Kind>(9));
+  bad.push_back(request("a"));
+  bad.back().set_mode(static_cast<v1::Mode>(-1));
+  bad.push_back(request("a"));
+  bad.back().set_node(static_cast<v1::Node>(257));  // 1 once it is cut to a byte
+  bad.push_back(request("a"));
+  bad.back().set_owner(std::string(257, 'o'));
+  bad.push_back(request("a"));
+  bad.back().set_command_timeout_ms(0xffffffff);
+  bad.push_back(request("a"));
+  bad.back().set_detach_timeout_ms(3'600'001);
+  bad.push_back(request("a"));
+  bad.back().set_socket_path("/run/s");  // of a kernel node
+  for (const std::string& path :
+       {std::string("relative"), std::string(101, '/'), std::string("/a\0b", 4)}) {
+    bad.push_back(request("a"));
+    bad.back().set_node(v1::SOCKET);
+    bad.back().set_socket_path(path);
+  }
+  for (const auto& r : bad) {
+    const auto s = to_settings(r);
+    ASSERT_FALSE(s) << r.ShortDebugString();
+    EXPECT_EQ(s.error().code, ErrorCode::invalid_argument) << r.ShortDebugString();
+  }
+  v1::CreateRequest good = request("a");
+  good.set_node(v1::SOCKET);
+  good.set_socket_path("/" + std::string(99, 's'));
+  good.set_owner(std::string(256, 'o'));
+  EXPECT_TRUE(to_settings(good));
+}
+
+}  // namespace
+}  // namespace vtpm::api
