@@ -8,8 +8,8 @@
 #include <functional>
 #include <set>
 
-#include "store/store_contract.h"
 #include "base/temporary_folder.h"
+#include "store/store_contract.h"
 
 namespace vtpm::store {
 namespace {

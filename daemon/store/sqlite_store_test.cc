@@ -7,8 +7,8 @@
 
 #include <random>
 
-#include "store/store_contract.h"
 #include "base/temporary_folder.h"
+#include "store/store_contract.h"
 
 namespace vtpm::store {
 namespace {

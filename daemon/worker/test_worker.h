@@ -16,10 +16,10 @@
 #include <optional>
 #include <utility>
 
+#include "base/temporary_folder.h"
 #include "engine/test_commands.h"
 #include "journal/journal.h"
 #include "privsep/messages.h"
-#include "base/temporary_folder.h"
 #include "worker/worker.h"
 
 namespace vtpm::worker::testing {
