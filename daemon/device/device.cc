@@ -2,11 +2,9 @@
 #include "device/device.h"
 
 #include <fmt/format.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
 #include "base/log.h"
@@ -20,11 +18,8 @@ namespace {
 using std::chrono::seconds;
 constexpr seconds kStartLimit{60};  // emulated hosts are slow; a real one needs milliseconds
 constexpr seconds kStopLimit{30};
-constexpr seconds kDeathWindow{60};
 constexpr seconds kMaxPause{30};
 constexpr std::size_t kMaxReason = 500;
-constexpr std::size_t kMaxCrashes = 3;
-constexpr std::size_t kMaxDeaths = 5;  // in the window; then the device has failed
 
 bool read_only(const store::Record& record) {
   return record.settings.mode == static_cast<std::uint8_t>(privsep::DeviceMode::read_only);
@@ -42,7 +37,10 @@ Device::Device(Host& host, store::Record record)
     : host_(host),
       record_(std::move(record)),
       has_identity_(!record_.state.bytes.empty()),
-      node_(make_node(host_, record_)) {
+      node_(make_node(host_, record_)),
+      worker_(host_.loop, host_.forks,
+              {.message = [this](const privsep::Message& m) { on_message(m); },
+               .died = [this](int status) { on_died(status); }}) {
   record_.state.bytes.clear();  // read from the store again when it is needed
   if (!record_.failure.empty()) phase_ = Phase::failed;
   registered_ = node_->exists();
@@ -50,7 +48,6 @@ Device::Device(Host& host, store::Record record)
 
 Device::~Device() {
   if (timer_ != 0) host_.loop.cancel(timer_);
-  if (worker_socket_) host_.loop.unwatch(worker_socket_.get());
 }
 
 View Device::view() const {
@@ -65,7 +62,7 @@ View Device::view() const {
   view.node = node_->kernel_node();
   view.socket_path = node_->socket_path();
   view.sequence = node_->sequence();
-  view.worker_pid = worker_pid_;
+  view.worker_pid = worker_.pid();
   view.denied = denied_;
   view.restarts = restarts_;
   return view;
@@ -97,9 +94,18 @@ void Device::finish(Result<void> result) {
 // on its way to the store is stale from here on.
 Result<void> Device::acquire() {
   VTPM_TRY(store::Record fresh, host_.store.get(record_.uuid));
+  store::Version expected = record_.version;
+  // A commit whose outcome nobody knows may have been applied.
+  if (outcome_unknown_ && fresh.version.generation == expected.generation + 1)
+    expected.generation++;
+  if (fresh.version != expected)
+    return fail(ErrorCode::corrupt,
+                "the store holds another version of the device than this vtpmd has written",
+                "somebody put an old record back, or another vtpmd writes to this store");
   VTPM_TRY(fresh.version, host_.store.acquire(record_.uuid, fresh.version, host_.owner));
   fresh.state.bytes.clear();
   record_ = std::move(fresh);
+  outcome_unknown_ = false;
   return {};
 }
 
@@ -122,10 +128,8 @@ void Device::start(Done done) {
   done_ = std::move(done);
   goal_ = Goal::start;
   set_phase(Phase::starting);
-  arm(kStartLimit, [this] {
-    worker_failure_ = "it was not ready in time";
-    worker_alive_ ? kill_worker() : take_down();
-  });
+  arm(kStartLimit,
+      [this] { worker_.alive() ? worker_.kill_for("it was not ready in time") : take_down(); });
   if (auto started = power_on(); !started) {
     finish(tl::unexpected<Error>(std::move(started).error()));
     take_down();
@@ -138,7 +142,7 @@ Result<void> Device::power_on() {
   Checkpoint cold = cold_checkpoint(stored, record_.version.generation);
   VTPM_TRY(auto descriptors, node_->power_on());
   registered_ = !node_->registers();
-  forget_crashes();
+  crashes_.forget();
   return launch(std::move(cold), std::move(descriptors));
 }
 
@@ -156,12 +160,6 @@ Result<void> Device::launch(Checkpoint checkpoint, std::vector<UniqueFd> descrip
   VTPM_TRY(const UniqueFd journal, host_.journals.create(header, &checkpoint));
   checkpoint.permanent = std::move(permanent);
 
-  std::array<int, 2> ends{};
-  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0)
-    return fail_errno("cannot make a socket pair", errno);
-  UniqueFd ours(ends[0]);
-  UniqueFd theirs(ends[1]);
-
   privsep::Start start;
   start.device = record_.uuid;
   start.name = record_.settings.name;
@@ -175,59 +173,9 @@ Result<void> Device::launch(Checkpoint checkpoint, std::vector<UniqueFd> descrip
   start.checkpoint = std::move(checkpoint);
   std::vector<int> numbers{journal.get()};
   for (const UniqueFd& fd : descriptors) numbers.push_back(fd.get());
-  VTPM_CHECK(
-      privsep::send_datagram(ours.get(), encode(privsep::Message{std::move(start)}), numbers));
-
   worker_ready_ = false;
-  kill_when_forked_ = false;
-  worker_failure_.clear();
   commit_refused_ = false;
-  VTPM_CHECK(host_.loop.watch(ours.get(), [this] { on_worker_readable(); }));
-  worker_socket_ = std::move(ours);
-  worker_alive_ = true;
-  host_.forks.fork_worker(std::move(theirs),
-                          {.forked = [this](Result<pid_t> pid) { on_forked(std::move(pid)); },
-                           .died = [this](int status) { on_died(status); }});
-  return {};
-}
-
-void Device::on_forked(Result<pid_t> pid) {
-  if (!pid) {
-    worker_failure_ = pid.error().message;
-    return on_died(0);
-  }
-  worker_pid_ = *pid;
-  if (kill_when_forked_) kill_worker();
-}
-
-void Device::kill_worker() {
-  if (worker_pid_ != 0)
-    host_.forks.kill(worker_pid_);
-  else
-    kill_when_forked_ = true;
-}
-
-// A worker that sends on and on is no more than its turn: the loop serves every device.
-bool Device::on_worker_readable() {
-  constexpr int kMessagesATurn = 16;
-  for (int i = 0; i < kMessagesATurn && worker_socket_; i++) {
-    auto received = privsep::receive_datagram(worker_socket_.get(), true);
-    if (!received && received.error().code == ErrorCode::busy) return false;
-    Result<privsep::Message> message =
-        received && !received->bytes.empty()
-            ? privsep::decode(received->bytes)
-            : fail(ErrorCode::io, "the worker has closed its socket");
-    if (!message) {
-      // Its death is what counts, and follows; one that was told to stop is on its way out.
-      host_.loop.unwatch(worker_socket_.get());
-      worker_socket_.reset();
-      if (!received || !received->bytes.empty()) worker_failure_ = message.error().message;
-      if (goal_ != Goal::stop && goal_ != Goal::park) kill_worker();
-      return false;
-    }
-    on_message(*message);
-  }
-  return true;
+  return worker_.start(std::move(start), numbers);
 }
 
 void Device::on_message(const privsep::Message& message) {
@@ -239,12 +187,12 @@ void Device::on_message(const privsep::Message& message) {
   } else if (const auto* denied = std::get_if<privsep::Denied>(&message)) {
     on_denied(*denied);
   } else if (const auto* failed = std::get_if<privsep::Failed>(&message)) {
-    worker_failure_ = failed->reason;
+    worker_.blame(failed->reason);
   } else if (const auto* stopped = std::get_if<privsep::Stopped>(&message)) {
     off_by_host_ = stopped->asked_by_host;
+    worker_.expect_end();
   } else {
-    worker_failure_ = "it sent a message that only a manager sends";
-    kill_worker();
+    worker_.kill_for("it sent a message that only a manager sends");
   }
 }
 
@@ -252,10 +200,7 @@ void Device::on_commit(const Checkpoint& checkpoint) {
   const bool sound = !read_only(record_) && checkpoint.incarnation == record_.version.epoch &&
                      checkpoint.permanent_version == record_.version.generation + 1 &&
                      checkpoint.boot_id == host_.boot_id && !checkpoint.permanent.empty();
-  if (!sound) {
-    worker_failure_ = "it asked for a commit that its record does not allow";
-    return kill_worker();
-  }
+  if (!sound) return worker_.kill_for("it asked for a commit that its record does not allow");
   host_.committer.add(record_, checkpoint,
                       [this, epoch = checkpoint.incarnation, sequence = checkpoint.sequence](
                           Result<store::Version> version, const Bytes& wrapped_key) {
@@ -269,21 +214,16 @@ void Device::on_committed(std::uint64_t epoch, std::uint64_t sequence,
   if (epoch != record_.version.epoch) return;
   if (!version) {
     commit_refused_ = true;
+    outcome_unknown_ = version.error().code == ErrorCode::unknown_outcome;
     log::error("the store does not take a commit",
                {{"device", record_.settings.name}, {"why", version.error().message}});
-    if (worker_socket_)
-      (void)privsep::send_datagram(
-          worker_socket_.get(), encode(privsep::Message{privsep::Refused{version.error().message}}),
-          {}, true);
+    worker_.send(privsep::Refused{version.error().message});
     return;
   }
   record_.version = *version;
   has_identity_ = true;
   if (!wrapped_key.empty()) record_.wrapped_key = wrapped_key;
-  if (worker_socket_)
-    (void)privsep::send_datagram(
-        worker_socket_.get(),
-        encode(privsep::Message{privsep::Committed{sequence, version->generation}}), {}, true);
+  worker_.send(privsep::Committed{sequence, version->generation});
 }
 
 void Device::on_denied(const privsep::Denied& denied) {
@@ -308,11 +248,10 @@ void Device::on_denied(const privsep::Denied& denied) {
 void Device::on_kernel_event(const vtpm_event& event) {
   if (event.tpm_number != node_->kernel_node().number) return;  // of an earlier node of ours
   if (event.type == VTPM_EVENT_REGISTERED && phase_ == Phase::starting) {
-    if (event.error != 0) {
-      worker_failure_ = fmt::format("the kernel did not register the device: errno {}, TPM {:#x}",
-                                    event.error, event.tpm_rc);
-      return kill_worker();
-    }
+    if (event.error != 0)
+      return worker_.kill_for(
+          fmt::format("the kernel did not register the device: errno {}, TPM {:#x}", event.error,
+                      event.tpm_rc));
     registered_ = true;
     settle();
   } else if (event.type == VTPM_EVENT_DESTROYED && phase_ == Phase::stopping) {
@@ -333,36 +272,22 @@ void Device::settle() {
 }
 
 void Device::on_died(int wait_status) {
-  const pid_t pid = std::exchange(worker_pid_, 0);
-  if (worker_socket_) {
-    while (worker_socket_) {  // last words; a dead peer's socket ends
-      if (!on_worker_readable()) break;
-    }
-    // What it asked the store for is answered before anybody else begins from there.
-    host_.committer.flush();
-    if (worker_socket_) {
-      host_.loop.unwatch(worker_socket_.get());
-      worker_socket_.reset();
-    }
-  }
-  worker_alive_ = false;
+  // What it asked the store for is answered before anybody else begins from there.
+  host_.committer.flush();
   worker_ready_ = false;
-  log::info("worker ended", {{"device", record_.settings.name},
-                             {"pid", std::to_string(pid)},
-                             {"status", std::to_string(wait_status)},
-                             {"why", worker_failure_}});
+  const std::string& why = worker_.failure();
+  log::info(
+      "worker ended",
+      {{"device", record_.settings.name}, {"status", std::to_string(wait_status)}, {"why", why}});
   switch (goal_) {
     case Goal::start:
-      finish(
-          fail(ErrorCode::io, "the device did not start: " +
-                                  (worker_failure_.empty() ? "its worker died" : worker_failure_)));
+      finish(fail(ErrorCode::io,
+                  "the device did not start: " + (why.empty() ? "its worker died" : why)));
       return take_down();
     case Goal::stop: return take_down();
     case Goal::park: return finish({});
     case Goal::cycle: return begin_power_cycle();
-    case Goal::resume:
-      finish(fail(ErrorCode::io, "the device's worker died: " + worker_failure_));
-      break;
+    case Goal::resume: finish(fail(ErrorCode::io, "the device's worker died: " + why)); break;
     case Goal::none: break;
   }
   if (off_by_host_) {
@@ -373,36 +298,17 @@ void Device::on_died(int wait_status) {
   replace_worker();
 }
 
-// Two crashes on one frame, or too many deaths in a minute: trying again would be an oracle for an
-// attacker and a loop for everybody else. Deaths that somebody outside ordered do not count.
 bool Device::crash_loop(int wait_status) {
   const bool crash = privsep::is_crash(wait_status);
   // One that we killed for what it sent did not die by somebody else's hand.
-  const bool from_outside = !crash && WIFSIGNALED(wait_status) && worker_failure_.empty();
+  const bool from_outside = !crash && WIFSIGNALED(wait_status) && worker_.failure().empty();
   if (from_outside || commit_refused_) return false;
-  const auto now = std::chrono::steady_clock::now();
-  recent_deaths_.push_back(now);
-  while (now - recent_deaths_.front() > kDeathWindow) recent_deaths_.pop_front();
-  if (crash && node_->registers()) {  // a socket's frames have no number here
-    const std::uint64_t sequence = node_->sequence();
-    crashes_on_sequence_ = crash_sequence_ == sequence ? crashes_on_sequence_ + 1 : 1;
-    crash_sequence_ = sequence;
-    if (crashes_on_sequence_ >= 2) {
-      fail_with(fmt::format("two workers crashed on command {}", sequence));
-      return true;
-    }
-  }
-  if (recent_deaths_.size() >= (crash ? kMaxCrashes : kMaxDeaths)) {
-    fail_with("its workers keep dying: " + worker_failure_);
-    return true;
-  }
-  return false;
-}
-
-void Device::forget_crashes() {
-  recent_deaths_.clear();
-  crash_sequence_.reset();
-  crashes_on_sequence_ = 0;
+  std::optional<std::uint64_t> sequence;  // a socket's frames have no number here
+  if (node_->registers()) sequence = node_->sequence();
+  const auto reason = crashes_.add(std::chrono::steady_clock::now(), crash, sequence);
+  if (!reason) return false;
+  fail_with(worker_.failure().empty() ? *reason : *reason + ": " + worker_.failure());
+  return true;
 }
 
 void Device::replace_worker() {
@@ -459,7 +365,7 @@ void Device::resume(Done done) {
   set_phase(Phase::detached);
   auto resumed = resume_warm();
   if (resumed) {
-    arm(kStartLimit, [this] { kill_worker(); });
+    arm(kStartLimit, [this] { worker_.kill(); });
     return;
   }
   if (!kernel_node && resumed.error().code == ErrorCode::not_found) {
@@ -478,17 +384,15 @@ void Device::discard_stale_node() {
 }
 
 void Device::park(Done done) {
-  if (!worker_alive_ && !done_) return done(Result<void>{});
+  if (!worker_.alive() && !done_) return done(Result<void>{});
   if (done_) finish(fail(ErrorCode::unavailable, "vtpmd is stopping"));
-  if (!worker_alive_) return done(Result<void>{});
+  if (!worker_.alive()) return done(Result<void>{});
   done_ = std::move(done);
   goal_ = Goal::park;
-  arm(kStopLimit, [this] { kill_worker(); });
-  if (!worker_socket_ ||
-      !privsep::send_datagram(worker_socket_.get(),
-                              encode(privsep::Message{privsep::Stop{privsep::Stop::How::park}}), {},
-                              true))
-    return kill_worker();  // every reply's effect is kept already: a kill loses nothing
+  arm(kStopLimit, [this] { worker_.kill(); });
+  worker_.expect_end();
+  // Every reply's effect is kept already: a kill loses nothing.
+  if (!worker_.send(privsep::Stop{privsep::Stop::How::park})) return worker_.kill();
   node_->wake();
 }
 
@@ -501,13 +405,11 @@ void Device::stop(bool release_number, Done done) {
   goal_ = Goal::stop;
   release_after_stop_ = release_number;
   set_phase(Phase::stopping);
-  if (!worker_alive_) return take_down();
-  arm(kStopLimit, [this] { kill_worker(); });
-  if (!worker_socket_ || !worker_ready_ ||
-      !privsep::send_datagram(
-          worker_socket_.get(),
-          encode(privsep::Message{privsep::Stop{privsep::Stop::How::power_off}}), {}, true))
-    return kill_worker();
+  if (!worker_.alive()) return take_down();
+  arm(kStopLimit, [this] { worker_.kill(); });
+  worker_.expect_end();
+  if (!worker_ready_ || !worker_.send(privsep::Stop{privsep::Stop::How::power_off}))
+    return worker_.kill();
   node_->wake();
 }
 
@@ -520,16 +422,16 @@ void Device::power_cycle(Done done) {
   done_ = std::move(done);
   goal_ = Goal::cycle;
   set_phase(Phase::detached);
-  arm(kStartLimit, [this] { kill_worker(); });
-  if (worker_alive_)
-    kill_worker();  // as a power cut does
+  arm(kStartLimit, [this] { worker_.kill(); });
+  if (worker_.alive())
+    worker_.kill();  // as a power cut does
   else
     begin_power_cycle();
 }
 
 void Device::begin_power_cycle() {
   goal_ = Goal::resume;  // from here on as after any restart: another death does not undo it
-  arm(kStartLimit, [this] { kill_worker(); });
+  arm(kStartLimit, [this] { worker_.kill(); });
   auto cycled = power_cycle_now();
   if (cycled) return;
   fail_with(cycled.error().message);
@@ -543,7 +445,7 @@ Result<void> Device::power_cycle_now() {
   registered_ = registered_ || !node_->registers();
   VTPM_CHECK(host_.store.set_failure(record_.uuid, record_.version, ""));
   record_.failure.clear();
-  forget_crashes();
+  crashes_.forget();
   return launch(cold_checkpoint(stored, record_.version.generation), std::move(descriptors));
 }
 

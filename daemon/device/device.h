@@ -11,7 +11,6 @@
 #pragma once
 
 #include <chrono>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -21,10 +20,12 @@
 #include "base/checkpoint.h"
 #include "device/bulletin.h"
 #include "device/committer.h"
+#include "device/crash_history.h"
 #include "device/fork_client.h"
 #include "device/loop.h"
 #include "device/node.h"
 #include "device/view.h"
+#include "device/worker_process.h"
 #include "journal/journal.h"
 #include "store/store.h"
 
@@ -80,26 +81,22 @@ class Device {
   Result<void> resume_warm();
   Result<void> launch(Checkpoint checkpoint, std::vector<UniqueFd> descriptors);
 
-  bool on_worker_readable();  // false: nothing more is there now
   void on_message(const privsep::Message& message);
   void on_commit(const Checkpoint& checkpoint);
   void on_committed(std::uint64_t epoch, std::uint64_t sequence,
                     const Result<store::Version>& version, const Bytes& wrapped_key);
   void on_denied(const privsep::Denied& denied);
-  void on_forked(Result<pid_t> pid);
   void on_died(int wait_status);
 
   void settle();  // starting or detached -> on, once everything is there
   void begin_power_cycle();
   Result<void> power_cycle_now();
   void try_again(const Error& error);  // what failed may pass: resumes after a pause
-  void forget_crashes();
-  void replace_worker();  // on -> detached: another worker takes over
+  void replace_worker();               // on -> detached: another worker takes over
   bool crash_loop(int wait_status);
   void take_down();  // the node goes, then off
   void finish_off();
   void fail_with(const std::string& reason);
-  void kill_worker();
   void set_phase(Phase phase);
   void arm(std::chrono::milliseconds limit, std::function<void()> late);
   void finish(Result<void> result);  // answers the caller that waits for the goal
@@ -114,23 +111,17 @@ class Device {
   Loop::TimerId timer_ = 0;
   bool release_after_stop_ = false;
 
-  // The worker, if there is one.
-  UniqueFd worker_socket_;
-  pid_t worker_pid_ = 0;
-  bool worker_alive_ = false;  // forked or asked for, death not yet confirmed
-  bool kill_when_forked_ = false;
+  WorkerProcess worker_;
   bool worker_ready_ = false;
   bool registered_ = false;   // the node can be used by clients
   bool off_by_host_ = false;  // the socket's control channel said SHUTDOWN
-  std::string worker_failure_;
 
   std::uint64_t denied_ = 0;
   std::uint64_t restarts_ = 0;
   bool commit_refused_ = false;    // the store said no: not the worker's fault
+  bool outcome_unknown_ = false;   // the last commit may have been applied
   std::chrono::seconds pause_{1};  // before the next attempt to resume
-  std::deque<std::chrono::steady_clock::time_point> recent_deaths_;  // by the workers' own fault
-  std::optional<std::uint64_t> crash_sequence_;  // command on which a worker crashed last
-  int crashes_on_sequence_ = 0;
+  CrashHistory crashes_;
 };
 
 }  // namespace vtpm::device

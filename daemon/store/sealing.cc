@@ -25,7 +25,8 @@ constexpr std::size_t kKeySize = 32;
 constexpr std::size_t kNonceSize = 12;
 constexpr std::size_t kTagSize = 16;
 constexpr std::size_t kOverhead = 1 + kNonceSize + kTagSize;
-constexpr std::size_t kLargestPlain = 1024 * 1024;  // far below the 2^36 bytes of GCM, fits an int
+constexpr std::size_t kLargestPlain = std::size_t{1}
+                                      << 20;  // far below the 2^36 bytes of GCM, fits an int
 
 using CipherContext = std::unique_ptr<EVP_CIPHER_CTX, decltype(&EVP_CIPHER_CTX_free)>;
 
