@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -17,6 +16,7 @@
 #include <cerrno>
 
 #include "base/log.h"
+#include "privsep/sandbox.h"
 
 namespace vtpm::privsep {
 namespace {
@@ -29,19 +29,18 @@ UniqueFd open_pidfd(pid_t pid) {
 }
 
 // Forks one worker and tells the manager. In the child it does not return.
-Result<void> fork_worker(int control, int signals, const ForkRequest& request, UniqueFd socket,
-                         const ForkServerHooks& hooks) {
+Result<void> fork_worker(int control, const ForkRequest& request, UniqueFd socket,
+                         const Confinement& confinement, const ForkServerHooks& hooks) {
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
   if (pid == 0) {
-    ::close(control);
-    ::close(signals);
     sigset_t none;
     sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
-    // A worker never outlives the fork server: the manager sees both go at once.
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (::getppid() != parent) ::_exit(1);
+    if (auto left = leave_host(confinement, socket.get(), parent); !left) {
+      log::error("worker ends", {{"why", left.error().message}});
+      ::_exit(71);
+    }
     ::_exit(hooks.run_worker(std::move(socket)));
   }
   Forked answer{request.id, pid, 0};
@@ -84,6 +83,7 @@ int run_fork_server(UniqueFd control, const ForkServerHooks& hooks, char** argv)
   const UniqueFd signals(::signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!signals) return 71;
 
+  const Confinement confinement = prepare_sandbox();
   if (auto warm = hooks.warm_up(); !warm) {
     log::error("engine cannot start", {{"why", warm.error().message}});
     return 70;
@@ -118,7 +118,7 @@ int run_fork_server(UniqueFd control, const ForkServerHooks& hooks, char** argv)
       log::error("fork server: the manager sent what is no request");
       return 76;
     }
-    if (!fork_worker(control.get(), signals.get(), *request, std::move(received->descriptors[0]),
+    if (!fork_worker(control.get(), *request, std::move(received->descriptors[0]), confinement,
                      hooks))
       return 0;
   }
@@ -175,15 +175,11 @@ Result<ForkServerProcess> spawn_fork_server(const std::string& engine_path) {
 }
 
 Result<void> harden_worker() {
-  ::prctl(PR_SET_NAME, "vtpm-worker");
   if (::prctl(PR_SET_DUMPABLE, 0) != 0) return fail_errno("cannot forbid core dumps", errno);
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
     return fail_errno("cannot give up new privileges", errno);
   const rlimit no_core{0, 0};
   if (::setrlimit(RLIMIT_CORE, &no_core) != 0) return fail_errno("cannot forbid core dumps", errno);
-  // Keeps state out of swap. MCL_ONFAULT locks what is touched, not what is mapped; without the
-  // privilege or the limit for it, the unit's MemorySwapMax=0 does the same job.
-  (void)::mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT);
   return {};
 }
 

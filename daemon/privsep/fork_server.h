@@ -4,7 +4,8 @@
 // vtpm-engine runs it. libtpms is loaded and self-tested once, so that a worker costs a fork and
 // not an exec, and shares those pages. Children share its address layout too, so a worker that
 // crashes makes the server exec itself anew: a crash teaches nothing about the next worker.
-// The server knows no device and holds no secret.
+// The server knows no device and holds no secret. Its workers are confined, see sandbox.h; it needs
+// what it takes away from them, so it is not itself.
 #pragma once
 
 #include <sys/types.h>
@@ -35,7 +36,7 @@ struct ForkServerProcess {
 Result<ForkServerProcess> spawn_fork_server(const std::string& engine_path);
 
 // In a worker, before it touches a frame: no core dumps, not dumpable (nobody but root reads
-// /proc/PID/mem), no new privileges, memory locked as far as limits allow.
+// /proc/PID/mem), no new privileges. A part of leave_host(), and for who runs a worker without.
 Result<void> harden_worker();
 
 }  // namespace vtpm::privsep

@@ -14,6 +14,7 @@
 #include "policy/policy.h"
 #include "privsep/fork_server.h"
 #include "privsep/messages.h"
+#include "privsep/sandbox.h"
 #include "worker/keeper.h"
 #include "worker/platform.h"
 #include "worker/refusals.h"
@@ -38,6 +39,7 @@ class Worker {
 
   // Power-on, then frame after frame until somebody says stop.
   Result<void> serve();
+  [[nodiscard]] privsep::NodeKind node() const { return start_.node; }
 
  private:
   Result<void> boot();
@@ -254,6 +256,11 @@ int run(UniqueFd manager) {
   auto worker = prepare(manager);
   if (!worker) {
     report(worker.error());
+    return EX_SOFTWARE;
+  }
+  // All that it needs is open and mapped; no byte of a client has been read.
+  if (auto confined = privsep::enter_sandbox((*worker)->node()); !confined) {
+    report(confined.error());
     return EX_SOFTWARE;
   }
   if (auto served = (*worker)->serve(); !served) {

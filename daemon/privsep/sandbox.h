@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sandbox of a worker: what is left to libtpms if a client takes it over.
+//
+// It is entered in two steps, because a worker must first receive and map what it works with:
+//
+//   fork server   prepare_sandbox()  once: namespaces without network, an empty root to hand out
+//   worker        leave_host()       right after the fork, before it reads a byte of anybody:
+//                                    uid of its own, no capabilities, no file system, limits
+//   worker        enter_sandbox()    when engine, channel and journal are ready, before the first
+//                                    frame: the system calls that serving needs, and no others
+//
+// What the system does not permit in the first two steps (vtpmd is not root, or its unit has fewer
+// capabilities than ours) is left out and told in one log line. The third step fails closed.
+//
+// Not here: a namespace of PIDs (the first worker in it would be the init of all others; no call is
+// left that takes another's PID), and a limit of processor time (a worker lives as long as its
+// device; the unit of vtpmd shares out the processor).
+//
+// Single-threaded callers only. Sources: credentials(7), capabilities(7), mount_namespaces(7),
+// seccomp(2), prctl(2).
+#pragma once
+
+#include <sys/types.h>
+
+#include "base/result.h"
+#include "base/unique_fd.h"
+#include "privsep/messages.h"
+
+namespace vtpm::privsep {
+
+// The uid and gid of a worker: this plus its PID, so that no two living ones share one, whatever
+// happens to the fork server. Lies in what systemd leaves unassigned (UIDS-GIDS: 1879048192 to
+// 2147352575); PIDs end below 2^22.
+inline constexpr uid_t kFirstWorkerId = 2'000'000'000;
+
+// Address space of a worker, in bytes. One needs 50 MiB, most of it code.
+inline constexpr std::size_t kWorkerAddressSpace = std::size_t{256} << 20;
+// Descriptors: standard ones, manager, listeners, two clients, and what a client passes.
+inline constexpr std::size_t kWorkerDescriptors = 64;
+
+// What a sanitizer needs (terabytes of shadow memory, /proc, calls of its own) is more than
+// the sandbox leaves: such a build has no empty root, no limit of address space and no filter.
+#ifdef __SANITIZE_ADDRESS__
+inline constexpr bool kSanitized = true;
+#else
+inline constexpr bool kSanitized = false;
+#endif
+
+// What the fork server prepares for all workers. The workers share it: it is empty.
+struct Confinement {
+  UniqueFd empty_root;  // a mount namespace of one read-only, empty tmpfs; invalid: not permitted
+};
+Confinement prepare_sandbox();
+
+// Keeps descriptors 0 to 2 and `keep`, closes all others. `parent`: who forked; the worker is
+// killed when it dies, and the call fails if it is dead.
+Result<void> leave_host(const Confinement& confinement, int keep, pid_t parent);
+
+// From here on, a system call that `node` does not need kills the process with SIGSYS.
+Result<void> enter_sandbox(NodeKind node);
+
+}  // namespace vtpm::privsep
