@@ -145,8 +145,6 @@ Confinement prepare_sandbox() {
   // Neither the fork server nor a worker makes a connection: one empty set serves all.
   refused.note(::unshare(CLONE_NEWNET) == 0, "no network");
   refused.note(::unshare(CLONE_NEWIPC) == 0, "no IPC objects");
-  refused.note(::unshare(CLONE_NEWUTS) == 0, "no host name");
-  refused.note(::unshare(CLONE_NEWCGROUP) == 0, "no cgroups");
   // For the workers: a limit that is lower than their memory makes them lock less of it.
   const rlimit unlimited{RLIM_INFINITY, RLIM_INFINITY};
   refused.note(::setrlimit(RLIMIT_MEMLOCK, &unlimited) == 0 || may_lock_all(), "memory locked");

@@ -13,8 +13,9 @@
 // capabilities than ours) is left out and told in one log line. The third step fails closed.
 //
 // Not here: a namespace of PIDs (the first worker in it would be the init of all others; no call is
-// left that takes another's PID), and a limit of processor time (a worker lives as long as its
-// device; the unit of vtpmd shares out the processor).
+// left that takes another's PID), namespaces of host name and cgroups (names that no call is left
+// to ask for), and a limit of processor time (a worker lives as long as its device; the unit of
+// vtpmd shares out the processor).
 //
 // Single-threaded callers only. Sources: credentials(7), capabilities(7), mount_namespaces(7),
 // seccomp(2), prctl(2).
