@@ -110,7 +110,7 @@ bool may_lock_all() {
 void lock_memory() {
   // Without CAP_IPC_LOCK, which goes next, memory that is to be locked and is over the limit is
   // memory that malloc() does not get: then only what is there now is locked.
-  (void)::mlockall(MCL_CURRENT | MCL_ONFAULT | (may_lock_all() ? static_cast<int>(MCL_FUTURE) : 0));
+  (void)::mlockall(MCL_CURRENT | MCL_ONFAULT | (may_lock_all() ? MCL_FUTURE : 0));
 }
 
 bool drop_bounding_set() {
