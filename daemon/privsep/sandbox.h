@@ -34,7 +34,7 @@ namespace vtpm::privsep {
 // 2147352575); PIDs end below 2^22.
 inline constexpr uid_t kFirstWorkerId = 2'000'000'000;
 
-// Address space of a worker, in bytes. One needs 50 MiB, most of it code.
+// Address space of a worker, in bytes. One starts with 23 MiB, most of it code.
 inline constexpr std::size_t kWorkerAddressSpace = std::size_t{256} << 20;
 // Descriptors: standard ones, manager, listeners, two clients, and what a client passes.
 inline constexpr std::size_t kWorkerDescriptors = 64;
