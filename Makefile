@@ -55,7 +55,7 @@ $(BUILD)/kernel/%/vtpm.ko: $(KERNEL_SOURCES) | deps
 	selftests/build-module $* $(@D)
 
 # ---------------------------------------------------------------- checks
-.PHONY: check check-lint check-unit check-kernel check-native check-guest tidy
+.PHONY: check check-lint check-unit check-kernel check-native check-guest check-debug tidy
 check: ## every test: lints, unit tests, kernel selftests, conformance (the whole thing)
 	@$(MAKE) deps
 	@selftests/check $(if $(ONLY),--only $(ONLY))
@@ -72,6 +72,8 @@ check-native: ## conformance of socket nodes, without a kernel
 	@selftests/check --only native
 check-guest: ## kernel selftests and conformance in both guests
 	@selftests/check --only guest
+check-debug: daemon ## kernel selftests under KASAN, lockdep, kmemleak and failing allocations
+	@VTPM_BUILD=$(RELEASE) selftests/debug/check
 
 # ---------------------------------------------------------------- show and measure
 .PHONY: demo guest bench
