@@ -75,6 +75,11 @@ check-guest: ## kernel selftests and conformance in both guests
 check-debug: daemon ## kernel selftests under KASAN, lockdep, kmemleak and failing allocations
 	@VTPM_BUILD=$(RELEASE) selftests/debug/check
 
+.PHONY: chaos
+chaos: daemon $(BUILD)/kernel/6.12/vtpm.ko ## kill workers, fork server and vtpmd 1,000 times under working clients
+	@selftests/guest/run --kernel 6.12 --timeout 3600 --module $(BUILD)/kernel/6.12/vtpm.ko \
+		--env VTPM_BUILD=$(RELEASE) selftests/chaos/chaos --kills $(or $(KILLS),1000)
+
 # ---------------------------------------------------------------- show and measure
 .PHONY: demo guest bench
 demo: daemon $(BUILD)/kernel/6.12/vtpm.ko ## show the main job: two containers, a read-write and a read-only TPM
