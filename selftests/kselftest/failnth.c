@@ -341,7 +341,7 @@ TEST_F_TIMEOUT(failnth, small_calls, 120)
 	bool more;
 
 	ASSERT_EQ(0, vt_make(self->control, &self->dev));
-	for (i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(calls); i++) {
 		FOR_EACH_FAILURE(n, more) {
 			union {
 				struct vtpm_version version;
@@ -407,7 +407,8 @@ TEST_F_TIMEOUT(failnth, xchg, 300)
 	ASSERT_EQ(0, vt_make(self->control, &self->dev));
 	node = vt_node(&self->dev, false, 0);
 	ASSERT_GE(node, 0);
-	more[0] = more[1] = true;
+	more[0] = true;
+	more[1] = true;
 	for (n = 1; (more[0] || more[1]) && n < MANY; n++) {
 		struct vtpm_xchg x[2];
 		struct vt_client client;
@@ -473,7 +474,8 @@ TEST_F_TIMEOUT(failnth, read_write, 300)
 	ASSERT_EQ(0, vt_make(self->control, &self->dev));
 	node = vt_node(&self->dev, true, 0);
 	ASSERT_GE(node, 0);
-	more[0] = more[1] = true;
+	more[0] = true;
+	more[1] = true;
 	for (n = 1; (more[0] || more[1]) && n < MANY; n++) {
 		struct vt_client client;
 		size_t len;
