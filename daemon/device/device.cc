@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "device/recovery.h"
+#include "frame/frame.h"
 #include "policy/policy.h"
 #include "privsep/messages.h"
 
@@ -248,10 +249,14 @@ void Device::on_denied(const privsep::Denied& denied) {
 void Device::on_kernel_event(const vtpm_event& event) {
   if (event.tpm_number != node_->kernel_node().number) return;  // of an earlier node of ours
   if (event.type == VTPM_EVENT_REGISTERED && phase_ == Phase::starting) {
-    if (event.error != 0)
-      return worker_.kill_for(
-          fmt::format("the kernel did not register the device: errno {}, TPM {:#x}", event.error,
-                      event.tpm_rc));
+    if (event.error != 0) {
+      // A kernel with CONFIG_TCG_TPM2_HMAC makes a key of its own while it registers a TPM.
+      const bool wants_key = event.tpm_rc == frame::kRcReadOnly;
+      return worker_.kill_for(fmt::format(
+          "the kernel did not register the device: errno {}, TPM {:#x}{}", event.error,
+          event.tpm_rc,
+          wants_key ? "; this kernel needs it to be created with --compat linux-hmac" : ""));
+    }
     registered_ = true;
     settle();
   } else if (event.type == VTPM_EVENT_DESTROYED && phase_ == Phase::stopping) {

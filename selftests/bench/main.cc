@@ -13,6 +13,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -147,10 +148,12 @@ int run(int argc, char** argv) {
   print_table(stdout, results, options.against);
   if (std::fflush(stdout) != 0) die_errno("standard output");
   if (options.json.empty()) return 0;
-  std::FILE* file = std::fopen(options.json.c_str(), "w");
+  const auto close = [](std::FILE* f) { return std::fclose(f); };  // NOLINT(*-owning-memory)
+  const std::unique_ptr<std::FILE, decltype(close)> file(std::fopen(options.json.c_str(), "w"),
+                                                         close);
   if (file == nullptr) die_errno(options.json);
-  print_json(file, results, options.against);
-  if (std::fclose(file) != 0) die_errno(options.json);
+  print_json(file.get(), results, options.against);
+  if (std::fflush(file.get()) != 0) die_errno(options.json);
   return 0;
 }
 

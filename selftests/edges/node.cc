@@ -187,7 +187,7 @@ std::string malformed(const Frame& reply) {
 std::unique_ptr<Node> open_device(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
   if (fd < 0) {
-    std::fprintf(stderr, "open %s: %s\n", path.c_str(), std::strerror(errno));
+    (void)std::fprintf(stderr, "open %s: %s\n", path.c_str(), std::strerror(errno));
     return nullptr;
   }
   return std::make_unique<Device>(fd, path.find("tpmrm") != std::string::npos);
@@ -196,7 +196,7 @@ std::unique_ptr<Node> open_device(const std::string& path) {
 std::unique_ptr<Node> open_socket(const std::string& path) {
   auto node = std::make_unique<Socket>(path);
   if (!node->connect()) {
-    std::fprintf(stderr, "connect %s: %s\n", path.c_str(), std::strerror(errno));
+    (void)std::fprintf(stderr, "connect %s: %s\n", path.c_str(), std::strerror(errno));
     return nullptr;
   }
   return node;

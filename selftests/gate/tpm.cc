@@ -141,7 +141,7 @@ std::array<std::size_t, 6> find_secrets(ByteView permanent) {
   const ByteView data =
       permanent.subspan(static_cast<std::size_t>(found.begin() - permanent.begin()));
   Reader in(data);
-  in.bytes(magic.size() + 2 + 1 + 3 * 2);
+  in.bytes(magic.size() + 9);  // min_version, disableClear, three algorithms
   for (int i = 0; i < 6; ++i) in.sized16();
   for (std::size_t& offset : offsets) {
     offset = permanent.size() - in.rest().size() + 2;
