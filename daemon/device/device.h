@@ -72,31 +72,40 @@ class Device {
   [[nodiscard]] const Uuid& uuid() const { return record_.uuid; }
 
  private:
+  static constexpr std::chrono::seconds kStartLimit{60};  // emulated hosts are slow
+  static constexpr std::chrono::seconds kStopLimit{30};
+
   // What ends the present transition.
   enum class Goal : std::uint8_t { none, start, resume, stop, park, cycle };
 
+  [[nodiscard]] bool read_only() const;
   Result<void> acquire();
   Result<std::optional<Checkpoint>> stored_checkpoint();
-  Result<void> power_on();
-  Result<void> resume_warm();
-  Result<void> launch(Checkpoint checkpoint, std::vector<UniqueFd> descriptors);
 
+  // device.cc: the power.
+  Result<void> power_on();
+  void settle();  // starting or detached -> on, once everything is there
+  void begin_power_cycle();
+  Result<void> power_cycle_now();
+  void take_down();  // the node goes, then off
+  void finish_off();
+
+  // device_serving.cc: what a worker gets, and what it says.
+  Result<void> launch(Checkpoint checkpoint, std::vector<UniqueFd> descriptors);
   void on_message(const privsep::Message& message);
   void on_commit(const Checkpoint& checkpoint);
   void on_committed(std::uint64_t epoch, std::uint64_t sequence,
                     const Result<store::Version>& version, const Bytes& wrapped_key);
   void on_denied(const privsep::Denied& denied);
-  void on_died(int wait_status);
 
-  void settle();  // starting or detached -> on, once everything is there
-  void begin_power_cycle();
-  Result<void> power_cycle_now();
-  void try_again(const Error& error);  // what failed may pass: resumes after a pause
-  void replace_worker();               // on -> detached: another worker takes over
+  // device_recovery.cc: what follows a worker's death.
+  void on_died(int wait_status);
   bool crash_loop(int wait_status);
-  void take_down();  // the node goes, then off
-  void finish_off();
+  void replace_worker();  // on -> detached: another worker takes over
+  Result<void> resume_warm();
+  void try_again(const Error& error);  // what failed may pass: resumes after a pause
   void fail_with(const std::string& reason);
+
   void set_phase(Phase phase);
   void arm(std::chrono::milliseconds limit, std::function<void()> late);
   void finish(Result<void> result);  // answers the caller that waits for the goal

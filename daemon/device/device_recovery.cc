@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// What becomes of a device whose worker is gone: another one goes on from the last checkpoint, now
+// or after a pause, or the device has failed.
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/log.h"
+#include "device/device.h"
+#include "device/recovery.h"
+
+namespace vtpm::device {
+namespace {
+
+constexpr std::chrono::seconds kMaxPause{30};
+constexpr std::size_t kMaxReason = 500;
+
+}  // namespace
+
+void Device::resume(Done done) {
+  const bool kernel_node = node_->registers();
+  if (kernel_node && !node_->exists()) {  // the host was rebooted: the power was cut
+    record_.failure.clear();
+    phase_ = Phase::off;
+    return start(std::move(done));
+  }
+  if (!record_.failure.empty()) return done(Result<void>{});
+  done_ = std::move(done);
+  goal_ = Goal::resume;
+  registered_ = true;
+  set_phase(Phase::detached);
+  auto resumed = resume_warm();
+  if (resumed) {
+    arm(kStartLimit, [this] { worker_.kill(); });
+    return;
+  }
+  if (!kernel_node && resumed.error().code == ErrorCode::not_found) {
+    // No client of a socket can still be there: its listener went with the last manager.
+    phase_ = Phase::off;
+    goal_ = Goal::none;
+    return start(std::exchange(done_, nullptr));
+  }
+  const Error error = std::move(resumed).error();
+  finish(tl::unexpected<Error>(error));
+  try_again(error);
+}
+
+// The next incarnation continues where the last checkpoint is; the node and its clients stay.
+Result<void> Device::resume_warm() {
+  VTPM_TRY(auto found, host_.journals.read(record_.uuid));
+  const PowerId power_id = found ? found->header.power_id : PowerId{};
+  VTPM_CHECK(acquire());
+  RecoveryInput input;
+  input.boot_id = host_.boot_id;
+  input.store_version = record_.version.generation;
+  input.read_only = read_only();
+  input.journal = std::move(found);
+  if (!input.read_only) {
+    VTPM_TRY(input.stored, stored_checkpoint());
+  }
+  VTPM_TRY(Checkpoint newest, newest_checkpoint(std::move(input)));
+  VTPM_TRY(auto descriptors, node_->attach(power_id));
+  return launch(std::move(newest), std::move(descriptors));
+}
+
+// Journal and store may be whole while something else is short: memory, descriptors, disk. Only a
+// state that is lost or contradicts itself fails the device, for that no waiting mends.
+void Device::try_again(const Error& error) {
+  if (error.code == ErrorCode::corrupt || error.code == ErrorCode::not_found)
+    return fail_with(error.message);
+  log::warning("cannot go on yet", {{"device", record_.settings.name}, {"why", error.message}});
+  arm(pause_, [this] {
+    if (auto resumed = resume_warm(); !resumed) try_again(resumed.error());
+  });
+  pause_ = std::min(pause_ * 2, kMaxPause);
+}
+
+void Device::on_died(int wait_status) {
+  // What it asked the store for is answered before anybody else begins from there.
+  host_.committer.flush();
+  worker_ready_ = false;
+  const std::string& why = worker_.failure();
+  log::info(
+      "worker ended",
+      {{"device", record_.settings.name}, {"status", std::to_string(wait_status)}, {"why", why}});
+  switch (goal_) {
+    case Goal::start:
+      finish(fail(ErrorCode::io,
+                  "the device did not start: " + (why.empty() ? "its worker died" : why)));
+      return take_down();
+    case Goal::stop: return take_down();
+    case Goal::park: return finish({});
+    case Goal::cycle: return begin_power_cycle();
+    case Goal::resume: finish(fail(ErrorCode::io, "the device's worker died: " + why)); break;
+    case Goal::none: break;
+  }
+  if (off_by_host_) {
+    off_by_host_ = false;
+    return take_down();
+  }
+  if (crash_loop(wait_status)) return;
+  replace_worker();
+}
+
+bool Device::crash_loop(int wait_status) {
+  const bool crash = privsep::is_crash(wait_status);
+  // One that we killed for what it sent did not die by somebody else's hand.
+  const bool from_outside = !crash && WIFSIGNALED(wait_status) && worker_.failure().empty();
+  if (from_outside || commit_refused_) return false;
+  std::optional<std::uint64_t> sequence;  // a socket's frames have no number here
+  if (node_->registers()) sequence = node_->sequence();
+  const auto reason = crashes_.add(std::chrono::steady_clock::now(), crash, sequence);
+  if (!reason) return false;
+  fail_with(worker_.failure().empty() ? *reason : *reason + ": " + worker_.failure());
+  return true;
+}
+
+void Device::replace_worker() {
+  set_phase(Phase::detached);
+  restarts_++;
+  // A store that is full or busy is asked again, but not in a circle.
+  if (commit_refused_)
+    return try_again(Error{ErrorCode::unavailable, "the store refused a commit", ""});
+  if (auto resumed = resume_warm(); !resumed) return try_again(resumed.error());
+  host_.bulletin.post(Notice::Kind::worker_replaced, view());
+}
+
+// Clients keep their node; their commands wait there until somebody mends it.
+void Device::fail_with(const std::string& reason) {
+  record_.failure = reason.substr(0, kMaxReason);
+  log::error("device has failed", {{"device", record_.settings.name}, {"why", reason}});
+  if (auto stored = host_.store.set_failure(record_.uuid, record_.version, record_.failure);
+      !stored)
+    log::error("the store does not take the failure",
+               {{"device", record_.settings.name}, {"why", stored.error().message}});
+  set_phase(Phase::failed);
+}
+
+}  // namespace vtpm::device

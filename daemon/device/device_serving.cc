@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+// What passes between a device and the worker that serves it: its start, its commits, its reports.
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "base/log.h"
+#include "device/device.h"
+#include "policy/policy.h"
+#include "privsep/messages.h"
+
+namespace vtpm::device {
+
+// The state that counts goes into a journal of its own before the worker that continues it exists.
+Result<void> Device::launch(Checkpoint checkpoint, std::vector<UniqueFd> descriptors) {
+  checkpoint.boot_id = host_.boot_id;
+  checkpoint.incarnation = record_.version.epoch;
+  const journal::Header header{.device = record_.uuid,
+                               .boot_id = host_.boot_id,
+                               .power_id = node_->power_id(),
+                               .incarnation = record_.version.epoch};
+  // The store has the permanent state of a read-write device; the journal needs no copy in clear.
+  SecretBytes permanent = std::move(checkpoint.permanent);
+  if (read_only()) checkpoint.permanent = permanent;
+  VTPM_TRY(const UniqueFd journal, host_.journals.create(header, &checkpoint));
+  checkpoint.permanent = std::move(permanent);
+
+  privsep::Start start;
+  start.device = record_.uuid;
+  start.name = record_.settings.name;
+  start.node = static_cast<privsep::NodeKind>(record_.settings.node);
+  start.mode = static_cast<privsep::DeviceMode>(record_.settings.mode);
+  start.kind = static_cast<privsep::DeviceKind>(record_.settings.kind);
+  start.linux_hmac = record_.settings.linux_hmac;
+  start.firmware =
+      start.node == privsep::NodeKind::kernel || start.kind == privsep::DeviceKind::container;
+  start.fresh = !read_only() && checkpoint.permanent.empty();
+  start.checkpoint = std::move(checkpoint);
+  std::vector<int> numbers{journal.get()};
+  for (const UniqueFd& fd : descriptors) numbers.push_back(fd.get());
+  worker_ready_ = false;
+  commit_refused_ = false;
+  return worker_.start(std::move(start), numbers);
+}
+
+void Device::on_message(const privsep::Message& message) {
+  if (std::holds_alternative<privsep::Ready>(message)) {
+    worker_ready_ = true;
+    settle();
+  } else if (const auto* commit = std::get_if<privsep::Commit>(&message)) {
+    on_commit(commit->checkpoint);
+  } else if (const auto* denied = std::get_if<privsep::Denied>(&message)) {
+    on_denied(*denied);
+  } else if (const auto* failed = std::get_if<privsep::Failed>(&message)) {
+    worker_.blame(failed->reason);
+  } else if (const auto* stopped = std::get_if<privsep::Stopped>(&message)) {
+    off_by_host_ = stopped->asked_by_host;
+    worker_.expect_end();
+  } else {
+    worker_.kill_for("it sent a message that only a manager sends");
+  }
+}
+
+void Device::on_commit(const Checkpoint& checkpoint) {
+  const bool sound = !read_only() && checkpoint.incarnation == record_.version.epoch &&
+                     checkpoint.permanent_version == record_.version.generation + 1 &&
+                     checkpoint.boot_id == host_.boot_id && !checkpoint.permanent.empty();
+  if (!sound) return worker_.kill_for("it asked for a commit that its record does not allow");
+  host_.committer.add(record_, checkpoint,
+                      [this, epoch = checkpoint.incarnation, sequence = checkpoint.sequence](
+                          Result<store::Version> version, const Bytes& wrapped_key) {
+                        on_committed(epoch, sequence, version, wrapped_key);
+                      });
+}
+
+void Device::on_committed(std::uint64_t epoch, std::uint64_t sequence,
+                          const Result<store::Version>& version, const Bytes& wrapped_key) {
+  // The worker that asked has died meanwhile, and its successor began from what the store had.
+  if (epoch != record_.version.epoch) return;
+  if (!version) {
+    commit_refused_ = true;
+    outcome_unknown_ = version.error().code == ErrorCode::unknown_outcome;
+    log::error("the store does not take a commit",
+               {{"device", record_.settings.name}, {"why", version.error().message}});
+    worker_.send(privsep::Refused{version.error().message});
+    return;
+  }
+  record_.version = *version;
+  has_identity_ = true;
+  if (!wrapped_key.empty()) record_.wrapped_key = wrapped_key;
+  worker_.send(privsep::Committed{sequence, version->generation});
+}
+
+void Device::on_denied(const privsep::Denied& denied) {
+  denied_ += 1 + denied.suppressed;
+  Refusal refusal;
+  refusal.uuid = record_.uuid;
+  refusal.name = record_.settings.name;
+  refusal.command_code = denied.command_code;
+  refusal.reason = denied.reason;
+  refusal.locality = denied.locality;
+  refusal.response_code = denied.rc;
+  refusal.sequence = denied.sequence;
+  refusal.suppressed = denied.suppressed;
+  const auto reason = static_cast<policy::Reason>(denied.reason);
+  log::notice("command refused", {{"device", record_.settings.name},
+                                  {"command_code", fmt::format("{:#x}", denied.command_code)},
+                                  {"why", std::string(policy::to_string(reason))},
+                                  {"suppressed", std::to_string(denied.suppressed)}});
+  host_.bulletin.post_refusal(view(), std::move(refusal));
+}
+
+}  // namespace vtpm::device
