@@ -17,10 +17,11 @@ constexpr std::uint32_t kCapTpmProperties = 6;
 constexpr std::uint32_t kPtStartupClear = 0x201;
 constexpr std::uint32_t kStartupClearReadOnly = 1U << 4;  // TPMA_STARTUP_CLEAR, V184
 
-Decision allow(std::uint32_t code) {
+Decision allow(std::uint32_t code, Effect effect) {
   Decision decision;
   decision.allow = true;
   decision.code = code;
+  decision.effect = effect;
   return decision;
 }
 
@@ -70,6 +71,11 @@ ByteView capability_data(ByteView reply, std::uint32_t capability) {
   return plain && in.u32() == capability && in.ok() ? in.rest() : ByteView{};
 }
 
+// Sessions roll their nonces, and a wrong authorization may be counted.
+Effect effect_of(const Rule& rule, const frame::Command& command) {
+  return command.tag == frame::kTagSessions ? Effect::volatile_state : rule.effect;
+}
+
 Reason check(const Rule& rule, const frame::Parsed& parsed, const Facts& facts) {
   if (rule.verdict == Verdict::deny) return rule.reason;
   if (parsed.malformed != frame::Malformed::none) {
@@ -93,17 +99,19 @@ Gate::Gate(Options options) : options_(options) {}
 
 Decision Gate::decide(ByteView frame, std::uint8_t /*locality*/) const {
   // libtpms refuses the tag before it looks at anything else; a tpm-tis driver probes with one.
-  if (frame::has_tpm12_tag(frame) && frame.size() <= frame::kMaxFrame) return allow(0);
+  if (frame::has_tpm12_tag(frame) && frame.size() <= frame::kMaxFrame)
+    return allow(0, Effect::none);
 
   const frame::Parsed parsed = frame::parse(frame);
   if (header_malformed(parsed.malformed)) return refuse(Reason::malformed, parsed.rc, 0);
   const std::uint32_t code = parsed.command.code;
   const Rule* rule = parsed.known ? find_rule(code) : nullptr;
   if (rule == nullptr) return refuse(Reason::unknown_command, frame::kRcCommandCode, code);
-  if (options_.mode == Mode::read_write) return allow(code);
+  const Effect effect = effect_of(*rule, parsed.command);
+  if (options_.mode == Mode::read_write) return allow(code, effect);
 
   const Reason reason = check(*rule, parsed, {options_, null_primaries_, pcr_allocation_});
-  if (reason == Reason::allowed) return allow(code);
+  if (reason == Reason::allowed) return allow(code, effect);
   return refuse(reason, reason == Reason::malformed ? parsed.rc : frame::kRcReadOnly, code);
 }
 
@@ -175,14 +183,8 @@ void Gate::patch_reply(ByteView frame, MutableByteView reply) const {
   }
 }
 
-Effect effect_of(ByteView frame, std::uint32_t response_code) {
-  if (response_code == frame::kRcFailure) return Effect::volatile_state;  // failure mode is a state
-  const frame::Parsed parsed = frame::parse(frame);
-  if (header_malformed(parsed.malformed)) return Effect::none;
-  const Rule* rule = parsed.known ? find_rule(parsed.command.code) : nullptr;
-  if (rule == nullptr) return Effect::none;
-  // Sessions roll their nonces, and a wrong authorization may be counted.
-  return parsed.command.tag == frame::kTagSessions ? Effect::volatile_state : rule->effect;
+Effect effect_of(const Decision& decision, std::uint32_t response_code) {
+  return response_code == frame::kRcFailure ? Effect::volatile_state : decision.effect;
 }
 
 }  // namespace vtpm::policy

@@ -334,7 +334,7 @@ TEST(Hostile, RandomFramesNeverPassADenyRow) {
     }
     gate.observe(frame, answer);
     gate.patch_reply(frame, answer);
-    (void)effect_of(frame, 0);
+    EXPECT_EQ(effect_of(decision, frame::kRcFailure), Effect::volatile_state);
   }
 }
 

@@ -51,11 +51,17 @@ enum class Reason : std::uint8_t {
 };
 std::string_view to_string(Reason reason);
 
+// What a command changes, and so what must be kept before its reply leaves: nothing (a read without
+// sessions, which never fails into the dictionary-attack count), or something. Whether the
+// permanent state changed the engine itself tells.
+enum class Effect : std::uint8_t { none, volatile_state };
+
 struct Decision {
   bool allow = false;
   Reason reason = Reason::allowed;
-  std::uint32_t rc = 0;    // response code of the fixed reply, if !allow
-  std::uint32_t code = 0;  // command code, 0 if the header is malformed
+  std::uint32_t rc = 0;          // response code of the fixed reply, if !allow
+  std::uint32_t code = 0;        // command code, 0 if the header is malformed
+  Effect effect = Effect::none;  // of an allowed command that the engine executes: see effect_of()
   // Ten bytes that answer a refused frame, the same shape for every refusal.
   std::array<std::byte, frame::kHeaderSize> reply{};
 };
@@ -83,10 +89,8 @@ class Gate {
   Bytes pcr_allocation_;                    // TPML_PCR_SELECTION in force, once seen; empty before
 };
 
-// What the command changes, so that the worker knows what must be kept before the reply leaves:
-// nothing (a read without sessions, never fails into the dictionary-attack count), or something.
-// Whether the permanent state changed the engine itself tells.
-enum class Effect : std::uint8_t { none, volatile_state };
-Effect effect_of(ByteView frame, std::uint32_t response_code);
+// The effect of a command that was decided on and executed: an engine that answers TPM_RC_FAILURE
+// has entered failure mode, which is a state.
+Effect effect_of(const Decision& decision, std::uint32_t response_code);
 
 }  // namespace vtpm::policy

@@ -103,6 +103,12 @@ TEST(Rules, ReadWriteAllowsTheWholeTable) {
   }
 }
 
+// In read-write mode, where every command of the table is executed.
+Effect effect(ByteView frame, std::uint32_t response_code) {
+  const Gate gate({.mode = Mode::read_write});
+  return effect_of(gate.decide(frame, 0), response_code);
+}
+
 TEST(Effect, OnlyReadsWithoutSessionsLeaveNothing) {
   const std::set<std::string> reads = words(
       "GetTestResult GetCapability TestParms ECC_Parameters ReadClock ReadPublic NV_ReadPublic "
@@ -114,19 +120,23 @@ TEST(Effect, OnlyReadsWithoutSessionsLeaveNothing) {
     const Bytes with = test::command(rule.code, handles, {0x02000000});
     const Effect expected =
         reads.contains(std::string(rule.name)) ? Effect::none : Effect::volatile_state;
-    EXPECT_EQ(effect_of(without, 0), expected) << rule.name;
-    EXPECT_EQ(effect_of(without, 0x125), expected) << rule.name;
-    EXPECT_EQ(effect_of(without, frame::kRcFailure), Effect::volatile_state) << rule.name;
-    EXPECT_EQ(effect_of(with, 0), Effect::volatile_state) << rule.name;
-    EXPECT_EQ(effect_of(with, 0x98e), Effect::volatile_state) << rule.name;
+    EXPECT_EQ(effect(without, 0), expected) << rule.name;
+    EXPECT_EQ(effect(without, 0x125), expected) << rule.name;
+    EXPECT_EQ(effect(without, frame::kRcFailure), Effect::volatile_state) << rule.name;
+    EXPECT_EQ(effect(with, 0), Effect::volatile_state) << rule.name;
+    EXPECT_EQ(effect(with, 0x98e), Effect::volatile_state) << rule.name;
+    if (rule.verdict != Verdict::allow) continue;
+    const Decision read_only = Gate({}).decide(test::plain(info), 0);
+    EXPECT_EQ(effect_of(read_only, 0), info.auth_handles > 0 ? Effect::volatile_state : expected)
+        << rule.name;
   }
 }
 
 TEST(Effect, WhatTheEngineRefusesByItsHeaderLeavesNothing) {
   for (const char* frame :
        {"", "8001", "00c10000000a00000065", "80010000000a00000fff", "80010000000b0000017e"}) {
-    EXPECT_EQ(effect_of(test::hex(frame), 0x84), Effect::none) << frame;
-    EXPECT_EQ(effect_of(test::hex(frame), frame::kRcFailure), Effect::volatile_state) << frame;
+    EXPECT_EQ(effect(test::hex(frame), 0x84), Effect::none) << frame;
+    EXPECT_EQ(effect(test::hex(frame), frame::kRcFailure), Effect::volatile_state) << frame;
   }
 }
 

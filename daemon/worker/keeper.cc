@@ -48,9 +48,15 @@ Result<void> Keeper::keep_powered_off() {
 Result<void> Keeper::to_journal() { return journal_.commit(last_); }
 
 Result<void> Keeper::to_store() {
-  Checkpoint next = last_;
-  next.permanent_version = last_.permanent_version + 1;
-  VTPM_CHECK(privsep::send_datagram(manager_, encode(privsep::Message{privsep::Commit{next}})));
+  const std::uint64_t version = last_.permanent_version + 1;
+  // Lent to the message, as it can be large.
+  privsep::Message commit{privsep::Commit{std::move(last_)}};
+  Checkpoint& next = std::get<privsep::Commit>(commit).checkpoint;
+  next.permanent_version = version;
+  const SecretBytes encoded = encode(commit);
+  last_ = std::move(next);
+  last_.permanent_version = version - 1;
+  VTPM_CHECK(privsep::send_datagram(manager_, encoded));
   for (;;) {
     VTPM_TRY(const privsep::Received received, privsep::receive_datagram(manager_, false));
     if (received.bytes.empty())
@@ -59,10 +65,9 @@ Result<void> Keeper::to_store() {
     if (const auto* refused = std::get_if<privsep::Refused>(&message))
       return fail(ErrorCode::unavailable, "the store refuses the commit: " + refused->reason);
     if (const auto* committed = std::get_if<privsep::Committed>(&message)) {
-      if (committed->sequence != next.sequence ||
-          committed->permanent_version != next.permanent_version)
+      if (committed->sequence != last_.sequence || committed->permanent_version != version)
         return fail(ErrorCode::internal, "the manager answered another commit");
-      last_.permanent_version = next.permanent_version;
+      last_.permanent_version = version;
       last_.permanent.clear();  // the store has it; the journal needs no copy
       return {};
     }

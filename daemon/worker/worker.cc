@@ -134,7 +134,7 @@ Result<ByteView> Worker::answer(const channel::Frame& frame) {
     VTPM_CHECK(keeper_.keep(frame.sequence, startup_reply, policy::Effect::volatile_state));
     return *keeper_.reply_of(frame.sequence);
   }
-  VTPM_CHECK(keeper_.keep(frame.sequence, reply, policy::effect_of(frame.bytes, rc)));
+  VTPM_CHECK(keeper_.keep(frame.sequence, reply, policy::effect_of(decision, rc)));
   return reply;
 }
 
