@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Places in a running program at which it dies, named by function.
+
+A breakpoint instruction is written over the code of one process (its own copy of the page). Nobody traces the
+process, so whoever runs into it is killed by SIGTRAP at exactly this instruction; vtpmd takes that for a death
+from outside, as it does SIGKILL. The programs hold no code for it: what is tested is what is installed.
+"""
+import os
+import re
+import subprocess
+import time
+
+BREAKPOINT = b"\xcc"  # int3
+
+
+class Point:
+    """`name` for people; `symbol` matches the start of a demangled function; `anywhere`: any instruction of it."""
+
+    def __init__(self, name, symbol, anywhere=False):
+        self.name, self.symbol, self.anywhere = name, symbol, anywhere
+
+
+class Image:
+    """The functions of a program file."""
+
+    def __init__(self, path, points):
+        self.name = os.path.basename(path)
+        table = subprocess.run(["nm", "-CS", "--defined-only", path], capture_output=True, text=True, check=True).stdout
+        functions = re.findall(r"^([0-9a-f]+) ([0-9a-f]+) [tT] (.*)$", table, re.M)
+        self.places = {}
+        for point in points:
+            found = [(int(start, 16), int(size, 16)) for start, size, name in functions
+                     if name.startswith(point.symbol) and "[clone" not in name]
+            if len(found) != 1:
+                raise SystemExit(f"Bail out! {self.name}: {len(found)} functions are named {point.symbol}")
+            start, size = found[0]
+            self.places[point] = instructions(path, start, start + size) if point.anywhere else [start]
+
+    def plant(self, pid, point, dice):
+        """False: the process is gone, or is not this program."""
+        try:
+            with open(f"/proc/{pid}/maps", encoding="ascii", errors="replace") as maps:
+                firsts = [int(line.split("-")[0], 16) for line in maps
+                          if line.rstrip().endswith("/" + self.name) and line.split()[2] == "00000000"]
+            if not firsts:
+                return False
+            with open(f"/proc/{pid}/mem", "r+b", buffering=0) as memory:
+                memory.seek(firsts[0] + dice.choice(self.places[point]))
+                memory.write(BREAKPOINT)
+            return True
+        except OSError:
+            return False
+
+
+def instructions(path, start, stop):
+    """Where each one begins."""
+    text = subprocess.run(["objdump", "-d", "--no-show-raw-insn", f"--start-address={start:#x}",
+                           f"--stop-address={stop:#x}", path], capture_output=True, text=True, check=True).stdout
+    return [int(address, 16) for address in re.findall(r"^ +([0-9a-f]+):\t", text, re.M)]
+
+
+def gone(pid):
+    """Whether it is dead, be it waited for or not."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
+def wait_gone(pid, seconds):
+    deadline = time.monotonic() + seconds
+    while not gone(pid):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
