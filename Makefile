@@ -45,6 +45,10 @@ $(RELEASE)/build.ninja: daemon/CMakeLists.txt | deps
 $(ASAN)/build.ninja: daemon/CMakeLists.txt | deps
 	cmake -S daemon -B $(ASAN) -G Ninja -DCMAKE_BUILD_TYPE=Debug -DVTPM_SANITIZE=ON
 
+$(BUILD)/fuzz/build.ninja: daemon/CMakeLists.txt | deps
+	cmake -S daemon -B $(BUILD)/fuzz -G Ninja -DVTPM_FUZZ=ON -DCMAKE_BUILD_TYPE=None \
+		-DCMAKE_C_COMPILER=clang-19 -DCMAKE_CXX_COMPILER=clang++-19
+
 # ---------------------------------------------------------------- kernel module
 KERNEL_SOURCES := $(shell find kernel uapi -type f)
 
@@ -55,7 +59,7 @@ $(BUILD)/kernel/%/vtpm.ko: $(KERNEL_SOURCES) | deps
 	selftests/build-module $* $(@D)
 
 # ---------------------------------------------------------------- checks
-.PHONY: check check-lint check-unit check-kernel check-native check-guest check-debug tidy
+.PHONY: check check-lint check-unit check-fuzz check-kernel check-native check-guest check-debug tidy
 check: ## every test: lints, unit tests, kernel selftests, conformance (the whole thing)
 	@$(MAKE) deps
 	@selftests/check $(if $(ONLY),--only $(ONLY))
@@ -66,6 +70,8 @@ tidy: daemon ## clang-tidy over all of the user-space code (check leaves out wha
 	@selftests/tidy $(RELEASE) --all
 check-unit: ## unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@selftests/check --only unit
+check-fuzz: ## every fuzzer for a fixed number of executions
+	@selftests/check --only fuzz
 check-kernel: ## W=1, sparse, checkpatch and the compile tests of the module
 	@selftests/check --only kernel
 check-native: ## conformance of socket nodes, without a kernel
@@ -74,6 +80,12 @@ check-guest: ## kernel selftests and conformance in both guests
 	@selftests/check --only guest
 check-debug: daemon ## kernel selftests under KASAN, lockdep, kmemleak and failing allocations
 	@VTPM_BUILD=$(RELEASE) selftests/debug/check
+
+.PHONY: fuzz fuzzers
+fuzzers: $(BUILD)/fuzz/build.ninja
+	@ninja -C $(BUILD)/fuzz -j$(JOBS) fuzzers
+fuzz: fuzzers ## fuzz what parses hostile bytes, SECONDS (60) for each target; findings in build/fuzz/crashes
+	@selftests/fuzz/run --seconds $(or $(SECONDS),60) $(TARGETS)
 
 .PHONY: chaos
 chaos: daemon $(BUILD)/kernel/6.12/vtpm.ko ## kill workers, fork server and vtpmd 1,000 times under working clients
