@@ -6,8 +6,9 @@
 //   fork server   prepare_sandbox()  once: namespaces without network, an empty root to hand out
 //   worker        leave_host()       right after the fork, before it reads a byte of anybody:
 //                                    uid of its own, no capabilities, no file system, limits
-//   worker        enter_sandbox()    when engine, channel and journal are ready, before the first
-//                                    frame: the system calls that serving needs, and no others
+//   worker        enter_sandbox()    when the manager's first message is read and the journal is
+//                                    mapped, before libtpms reads the state to resume from: the
+//                                    system calls that serving needs, and no others
 //
 // What the system does not permit in the first two steps (vtpmd is not root, or its unit has fewer
 // capabilities than ours) is left out and told in one log line. The third step fails closed.

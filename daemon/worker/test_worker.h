@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "base/temporary_folder.h"
+#include "engine/engine.h"
 #include "engine/test_commands.h"
 #include "journal/journal.h"
 #include "privsep/messages.h"
@@ -132,6 +133,11 @@ class WorkerTest : public ::testing::Test {
 
   // Forks the worker and sends Start; `sockets` false: a descriptor too few.
   void launch(bool sockets = true) {
+    // As the fork server: a worker has no call left by which it could make the blank state.
+    if (warm_) {
+      static const bool warm = engine::Engine::warm_up().has_value();
+      ASSERT_TRUE(warm);
+    }
     std::array<int, 2> ends{};
     ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()), 0);
     manager_.reset(ends[0]);
@@ -243,6 +249,7 @@ class WorkerTest : public ::testing::Test {
   privsep::Start start_;
   UniqueFd manager_;
   pid_t pid_ = 0;
+  bool warm_ = true;
   Checkpoint stored_;
 };
 

@@ -39,7 +39,6 @@ class Worker {
 
   // Power-on, then frame after frame until somebody says stop.
   Result<void> serve();
-  [[nodiscard]] privsep::NodeKind node() const { return start_.node; }
 
  private:
   Result<void> boot();
@@ -234,6 +233,9 @@ Result<std::unique_ptr<Worker>> prepare(UniqueFd& manager) {
     return fail(ErrorCode::internal, "Start has not the descriptors that its node needs");
 
   VTPM_TRY(journal::Journal journal, journal::Journal::map(std::move(first.descriptors[0])));
+  // All that it works with is open and mapped. A state comes from a worker that may have been taken
+  // over, and libtpms reads it next: so the system calls go first.
+  VTPM_CHECK(privsep::enter_sandbox(start->node));
   VTPM_TRY(auto engine, start_engine(*start));
   auto channel = open_channel(*start, first.descriptors, manager.get());
   const policy::Mode mode = start->mode == privsep::DeviceMode::read_only
@@ -256,11 +258,6 @@ int run(UniqueFd manager) {
   auto worker = prepare(manager);
   if (!worker) {
     report(worker.error());
-    return EX_SOFTWARE;
-  }
-  // All that it needs is open and mapped; no byte of a client has been read.
-  if (auto confined = privsep::enter_sandbox((*worker)->node()); !confined) {
-    report(confined.error());
     return EX_SOFTWARE;
   }
   if (auto served = (*worker)->serve(); !served) {
