@@ -10,6 +10,7 @@
 
 #include "base/checkpoint.h"
 #include "engine/blank_template.h"
+#include "engine/clock.h"
 #include "engine/libtpms_host.h"
 #include "engine/state_blob.h"
 #include "engine/warm_up.h"
@@ -80,6 +81,8 @@ class LibtpmsEngine final : public Engine {
 Result<SecretBytes> prepare_resume(ByteView volatile_state, bool sole_continuation) {
   SecretBytes blob = to_secret(volatile_state);
   VTPM_CHECK(renew_randomness(blob, !sole_continuation));
+  // It may be of another boot, on whose clock its time means nothing.
+  if (!sole_continuation) VTPM_CHECK(restart_clock(blob, libtpms_clock_ms()));
   VTPM_TRY(const VolatileLayout v, parse_volatile(blob));
   // Startup draws the null proof and the null seed. If they were zero, contexts and policy sessions
   // made by anyone would load here.

@@ -27,8 +27,9 @@ struct StartOptions {
   ByteView permanent{};       // restore: required
   ByteView volatile_state{};  // restore: empty = the power was off
   // The resumed state is the single continuation of the last run (crash recovery, wake): only the
-  // drbg seed is made new, so that an unlogged GetRandom never repeats. Otherwise (clone, rollback,
-  // import) commitNonce is made new as well.
+  // drbg seed is made new, so that an unlogged GetRandom never repeats, and the time since then, in
+  // the same boot of the host, is time of the TPM. Otherwise (clone, rollback, import) commitNonce
+  // is made new as well, and no time has passed.
   bool sole_continuation = true;
 };
 

@@ -15,6 +15,8 @@
 #include <string>
 #include <utility>
 
+#include "engine/clock.h"
+
 namespace vtpm::engine {
 namespace {
 
@@ -126,6 +128,7 @@ Result<void> initialize_libraries() {
   static const bool openssl = OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, nullptr) == 1;
   if (!openssl) return fail(ErrorCode::internal, "OpenSSL does not initialise");
   if (backend().in_use) return {};
+  VTPM_CHECK(check_libtpms_clock());
   if (TPMLIB_ChooseTPMVersion(TPMLIB_TPM_VERSION_2) != TPM_SUCCESS)
     return fail(ErrorCode::unsupported, "this libtpms has no TPM 2.0");
   libtpms_callbacks callbacks{};
@@ -147,6 +150,7 @@ Result<std::unique_ptr<LibtpmsHost>> LibtpmsHost::power_on(ByteView permanent,
   Backend& b = backend();
   if (b.in_use) return fail(ErrorCode::busy, "this process runs a TPM already");
   VTPM_CHECK(initialize_libraries());
+  const LibtpmsClock clock;
   b.permanent = to_secret(permanent);
   if (auto started = set_and_init(permanent, volatile_state); !started) {
     power_off();
@@ -180,6 +184,7 @@ Result<ByteView> LibtpmsHost::process(ByteView command, std::uint8_t locality) {
   // libtpms reads a header's worth without asking how much there is.
   constexpr std::size_t kHeaderSize = 10;
   command_.resize(std::max(command.size(), kHeaderSize));
+  const LibtpmsClock clock;
   const TPM_RESULT rc = TPMLIB_Process(&reply_, &reply_size_, &reply_capacity_,
                                        reinterpret_cast<unsigned char*>(command_.data()),
                                        static_cast<std::uint32_t>(command.size()));
@@ -198,6 +203,7 @@ ByteView LibtpmsHost::permanent() const { return backend().permanent; }
 Result<SecretBytes> LibtpmsHost::volatile_state() {
   unsigned char* data = nullptr;
   std::uint32_t size = 0;
+  const LibtpmsClock clock;
   if (const TPM_RESULT rc = TPMLIB_GetState(TPMLIB_STATE_VOLATILE, &data, &size); rc != TPM_SUCCESS)
     return fail(ErrorCode::internal, "libtpms gives no volatile state: " + code(rc));
   const MutableByteView view(reinterpret_cast<std::byte*>(data), size);
@@ -210,6 +216,7 @@ Result<SecretBytes> LibtpmsHost::volatile_state() {
 Result<void> LibtpmsHost::power_cycle() {
   Backend& b = backend();
   const SecretBytes permanent = b.permanent;
+  const LibtpmsClock clock;
   TPMLIB_Terminate();
   b.locality = 0;
   return set_and_init(permanent, {});

@@ -315,7 +315,7 @@ Result<VolatileLayout> parse_volatile(ByteView blob) {
   w.u8();          // timerReset
   w.u8();          // timerStopped
   w.u32();         // adjustRate
-  w.fixed<8>();    // host clock when this was written
+  v.host_clock = w.fixed<8>();
   bool with_seeds = false;
   const std::size_t end = w.open_block(with_seeds);
   if (!with_seeds) w.complain("no copies of the seeds");
@@ -349,6 +349,14 @@ Result<void> renew_randomness(MutableByteView volatile_blob, bool commit_nonce_t
   VTPM_CHECK(fill_random(volatile_blob.subspan(v.drbg_seed.offset, v.drbg_seed.size)));
   if (commit_nonce_too)
     VTPM_CHECK(fill_random(volatile_blob.subspan(v.commit_nonce.offset, v.commit_nonce.size)));
+  return rehash_volatile(volatile_blob);
+}
+
+Result<void> restart_clock(MutableByteView volatile_blob, std::uint64_t host_clock_ms) {
+  if (!volatile_hash_ok(volatile_blob))
+    return fail(ErrorCode::corrupt, "volatile state: its hash does not match");
+  VTPM_TRY(const VolatileLayout v, parse_volatile(volatile_blob));
+  store_be64(volatile_blob.data() + v.host_clock, host_clock_ms);
   return rehash_volatile(volatile_blob);
 }
 

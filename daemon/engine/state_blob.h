@@ -40,7 +40,8 @@ struct VolatileLayout {
   std::size_t storage_enabled = 0, endorsement_enabled = 0, platform_nv_enabled = 0;
   std::size_t clock = 0;
   Field drbg_seed, platform_policy, platform_auth, null_proof, null_seed, commit_nonce;
-  std::size_t started = 0;  // u8: TPM2_Startup was done
+  std::size_t started = 0;     // u8: TPM2_Startup was done
+  std::size_t host_clock = 0;  // u64: milliseconds on the host's clock when this was written
   // Of the first length word; three TPM2B in a row: endorsement, storage, platform seed.
   std::size_t seed_copies = 0;
 };
@@ -54,6 +55,9 @@ bool volatile_hash_ok(ByteView blob);
 
 // Replaces the drbg seed (and commitNonce, if asked) of a volatile blob by random bytes.
 Result<void> renew_randomness(MutableByteView volatile_blob, bool commit_nonce_too);
+
+// Makes a volatile blob count its time from `host_clock_ms` on, as if it had been written then.
+Result<void> restart_clock(MutableByteView volatile_blob, std::uint64_t host_clock_ms);
 
 // The permanent blob of a device without identity: `manufactured` with 64-byte zero seeds and
 // proofs and a zero drbg seed; public, the same everywhere.
