@@ -101,11 +101,12 @@ static int vtpm_fetch_begin(struct vtpm_chan *chan, struct vtpm_frame *frame,
 			    bool nonblock)
 {
 	struct vtpm_dev *dev = chan->dev;
+	struct vtpm_wait busy;
 	DEFINE_WAIT(wait);
+	bool waited = false;
 	int rc;
 
 	spin_lock(&dev->lock);
-	/* Busy-waiting for a frame would go here. */
 	for (;;) {
 		rc = vtpm_peek(chan, frame);
 		if (!rc && chan->fetching) {
@@ -118,13 +119,21 @@ static int vtpm_fetch_begin(struct vtpm_chan *chan, struct vtpm_frame *frame,
 			rc = -ERESTARTSYS;
 			break;
 		}
-		prepare_to_wait(&dev->engine_wq, &wait,
+		if (!waited)
+			vtpm_wait_begin(dev, &dev->engines, &busy);
+		waited = true;
+		if (vtpm_wait_spin(dev, &dev->engines, &busy))
+			continue;
+		prepare_to_wait(&dev->engines.wq, &wait,
 				TASK_INTERRUPTIBLE | TASK_FREEZABLE);
 		spin_unlock(&dev->lock);
 		schedule();
-		finish_wait(&dev->engine_wq, &wait);
+		finish_wait(&dev->engines.wq, &wait);
 		spin_lock(&dev->lock);
 	}
+	if (waited)
+		vtpm_wait_end(dev, &dev->engines, &busy,
+			      !rc && frame->type == VTPM_FRAME_COMMAND);
 	if (!rc) {
 		chan->fetching = true;
 		memcpy(chan->out, dev->cmd, frame->len);
@@ -147,7 +156,7 @@ static bool vtpm_fetch_end(struct vtpm_chan *chan,
 	chan->fetching = false;
 	if (chan->contended) {
 		chan->contended = false;
-		wake_up_interruptible(&dev->engine_wq);
+		vtpm_notify(&dev->engines, false);
 	}
 	spin_unlock(&dev->lock);
 	return taken;
@@ -205,8 +214,8 @@ static int vtpm_bad_reply(struct vtpm_dev *dev, u64 seq)
 	return -EBADMSG;
 }
 
-/* Take the reply at chan->in.  @sync: the caller is about to sleep. */
-static int vtpm_reply(struct vtpm_chan *chan, u64 seq, u32 len, bool sync)
+/* Take the reply at chan->in.  @waits: the caller is about to wait for a frame. */
+static int vtpm_reply(struct vtpm_chan *chan, u64 seq, u32 len, bool waits)
 	__must_hold(&chan->reply_lock)
 {
 	const struct tpm_header *header = (const void *)chan->in;
@@ -237,7 +246,7 @@ static int vtpm_reply(struct vtpm_chan *chan, u64 seq, u32 len, bool sync)
 		dev->xchg = VTPM_XCHG_IDLE;
 		dev->cancel = false;
 		trace_vtpm_frame_drop(dev, seq, 0);
-		wake_up_all(&dev->client_wq);
+		vtpm_notify(&dev->clients, false);
 		goto out;
 	}
 
@@ -257,10 +266,7 @@ static int vtpm_reply(struct vtpm_chan *chan, u64 seq, u32 len, bool sync)
 	dev->client = false;
 	dev->commands++;
 	trace_vtpm_frame_reply(dev, seq, len, code);
-	if (sync)
-		__wake_up_sync_key(&dev->client_wq, TASK_NORMAL, NULL);
-	else
-		wake_up(&dev->client_wq);
+	vtpm_notify(&dev->clients, waits && !vtpm_will_spin(dev, &dev->engines));
 out:
 	spin_unlock(&dev->lock);
 	return rc;
@@ -446,7 +452,7 @@ static __poll_t vtpm_chan_poll(struct file *file, poll_table *wait)
 	__poll_t mask = 0;
 	int rc;
 
-	poll_wait(file, &dev->engine_wq, wait);
+	poll_wait(file, &dev->engines.wq, wait);
 	spin_lock(&dev->lock);
 	rc = vtpm_peek(chan, &frame);
 	if (!rc)

@@ -10,7 +10,6 @@
 #include <linux/freezer.h>
 #include <linux/jiffies.h>
 #include <linux/platform_device.h>
-#include <linux/poll.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/string.h>
@@ -55,10 +54,10 @@ static void vtpm_sleep(struct vtpm_dev *dev, unsigned int state,
 
 	if (left <= 0)
 		return;
-	prepare_to_wait(&dev->client_wq, &wait, state);
+	prepare_to_wait(&dev->clients.wq, &wait, state);
 	spin_unlock(&dev->lock);
 	schedule_timeout(left);
-	finish_wait(&dev->client_wq, &wait);
+	finish_wait(&dev->clients.wq, &wait);
 	spin_lock(&dev->lock);
 }
 
@@ -131,7 +130,8 @@ static int vtpm_wait_idle(struct vtpm_dev *dev)
 	return -EPIPE;
 }
 
-static void vtpm_queue(struct vtpm_dev *dev, const u8 *cmd, size_t len)
+static void vtpm_queue(struct vtpm_dev *dev, const u8 *cmd, size_t len,
+		       struct vtpm_wait *wait)
 	__must_hold(&dev->lock)
 {
 	const struct tpm_header *header = (const void *)cmd;
@@ -153,10 +153,10 @@ static void vtpm_queue(struct vtpm_dev *dev, const u8 *cmd, size_t len)
 			   msecs_to_jiffies(dev->command_timeout_ms));
 	trace_vtpm_frame_queue(dev, dev->sequence, len, code);
 
+	vtpm_wait_begin(dev, &dev->clients, wait);
 	if (dev->chan) {
 		dev->deadline = jiffies + dev->timeout;
-		wake_up_interruptible_sync_poll(&dev->engine_wq,
-						EPOLLIN | EPOLLRDNORM);
+		vtpm_notify(&dev->engines, !vtpm_will_spin(dev, &dev->clients));
 	} else {
 		dev->deadline = jiffies +
 				msecs_to_jiffies(dev->detach_timeout_ms);
@@ -169,13 +169,12 @@ static void vtpm_queue(struct vtpm_dev *dev, const u8 *cmd, size_t len)
  * engine has taken the frame, for after that the command may have had its effect,
  * and the core must see the reply to keep its table of objects right.
  */
-static int vtpm_wait_outcome(struct vtpm_dev *dev)
+static int vtpm_wait_outcome(struct vtpm_dev *dev, struct vtpm_wait *wait)
 	__must_hold(&dev->lock)
 {
 	unsigned long grace = 0;
 	bool killed = false;
 
-	/* Busy-waiting for dev->client to become false would go here. */
 	while (dev->client) {
 		unsigned long deadline = dev->deadline;
 		int rc;
@@ -206,14 +205,17 @@ static int vtpm_wait_outcome(struct vtpm_dev *dev)
 			vtpm_give_up(dev, killed ? -EPIPE : -ETIME);
 			break;
 		}
-		vtpm_client_sleep(dev, deadline);
+		if (!vtpm_wait_spin(dev, &dev->clients, wait))
+			vtpm_client_sleep(dev, deadline);
 	}
+	vtpm_wait_end(dev, &dev->clients, wait, !dev->rc);
 	return dev->rc;
 }
 
 static int vtpm_exchange(struct tpm_chip *chip, const u8 *cmd, size_t len)
 {
 	struct vtpm_dev *dev = dev_get_drvdata(&chip->dev);
+	struct vtpm_wait wait;
 	int rc;
 
 	if (len > VTPM_FRAME_MAX)
@@ -222,8 +224,8 @@ static int vtpm_exchange(struct tpm_chip *chip, const u8 *cmd, size_t len)
 	spin_lock(&dev->lock);
 	rc = vtpm_wait_idle(dev);
 	if (!rc) {
-		vtpm_queue(dev, cmd, len);
-		rc = vtpm_wait_outcome(dev);
+		vtpm_queue(dev, cmd, len, &wait);
+		rc = vtpm_wait_outcome(dev, &wait);
 	}
 	spin_unlock(&dev->lock);
 	return rc;
@@ -285,7 +287,7 @@ static int vtpm_op_go_idle(struct tpm_chip *chip)
 	dev->first = false;
 	dev->active = false;
 	if (READ_ONCE(vtpm_held))
-		wake_up_all(&dev->client_wq);
+		vtpm_notify(&dev->clients, false);
 	spin_unlock(&dev->lock);
 	return 0;
 }

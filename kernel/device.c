@@ -9,11 +9,9 @@
 #include <linux/kdev_t.h>
 #include <linux/module.h>
 #include <linux/platform_device.h>
-#include <linux/poll.h>
 #include <linux/random.h>
 #include <linux/slab.h>
 #include <linux/string.h>
-#include <linux/sysfs.h>
 
 #include "compat.h"
 #include "internal.h"
@@ -28,49 +26,6 @@ static DEFINE_HASHTABLE(vtpm_by_uuid, 10);
 static unsigned int vtpm_count;
 static u64 vtpm_last_id;
 static bool vtpm_down; /* the system is going down */
-
-static const char * const vtpm_state_names[] = {
-	[VTPM_STATE_NEW] = "new",
-	[VTPM_STATE_REGISTERING] = "registering",
-	[VTPM_STATE_LIVE] = "live",
-	[VTPM_STATE_DETACHED] = "detached",
-	[VTPM_STATE_DEAD] = "dead",
-};
-
-static ssize_t uuid_show(struct device *device, struct device_attribute *attr,
-			 char *buf)
-{
-	struct vtpm_dev *dev = dev_get_drvdata(device);
-
-	return sysfs_emit(buf, "%pUb\n", dev->uuid);
-}
-static DEVICE_ATTR_RO(uuid);
-
-static ssize_t label_show(struct device *device, struct device_attribute *attr,
-			  char *buf)
-{
-	struct vtpm_dev *dev = dev_get_drvdata(device);
-
-	return sysfs_emit(buf, "%s\n", dev->label);
-}
-static DEVICE_ATTR_RO(label);
-
-static ssize_t state_show(struct device *device, struct device_attribute *attr,
-			  char *buf)
-{
-	struct vtpm_dev *dev = dev_get_drvdata(device);
-
-	return sysfs_emit(buf, "%s\n", vtpm_state_names[READ_ONCE(dev->state)]);
-}
-static DEVICE_ATTR_RO(state);
-
-static struct attribute *vtpm_attrs[] = {
-	&dev_attr_uuid.attr,
-	&dev_attr_label.attr,
-	&dev_attr_state.attr,
-	NULL
-};
-ATTRIBUTE_GROUPS(vtpm);
 
 static void vtpm_dev_free(struct kref *ref)
 {
@@ -115,12 +70,11 @@ void vtpm_give_up(struct vtpm_dev *dev, int rc)
 		dev->cancel = true;
 		dev->stale_deadline = jiffies +
 				msecs_to_jiffies(dev->command_timeout_ms);
-		wake_up_interruptible_poll(&dev->engine_wq,
-					   EPOLLIN | EPOLLRDNORM);
+		vtpm_notify(&dev->engines, false);
 	} else {
 		dev->xchg = VTPM_XCHG_IDLE;
 	}
-	wake_up_all(&dev->client_wq);
+	vtpm_notify(&dev->clients, false);
 }
 
 /* The attached engine is no more.  Its frame waits for the next one. */
@@ -138,8 +92,8 @@ static void vtpm_unlink(struct vtpm_dev *dev)
 				msecs_to_jiffies(dev->detach_timeout_ms);
 	if (dev->state == VTPM_STATE_LIVE)
 		vtpm_set_state(dev, VTPM_STATE_DETACHED);
-	wake_up_all(&dev->client_wq);
-	wake_up_interruptible_all(&dev->engine_wq);
+	vtpm_notify(&dev->clients, false);
+	vtpm_notify(&dev->engines, false);
 }
 
 /* Send everybody away for good.  false if that has been done before. */
@@ -192,7 +146,7 @@ int vtpm_attach(struct vtpm_dev *dev, struct file *engine, u32 flags,
 			vtpm_set_state(dev, VTPM_STATE_LIVE);
 		if (dev->client) {
 			dev->deadline = jiffies + dev->timeout;
-			wake_up_all(&dev->client_wq);
+			vtpm_notify(&dev->clients, false);
 		}
 		*sequence = dev->sequence;
 	}
@@ -253,8 +207,7 @@ int vtpm_wake(struct vtpm_dev *dev)
 	spin_lock(&dev->lock);
 	if (dev->chan) {
 		dev->chan->wake = true;
-		wake_up_interruptible_poll(&dev->engine_wq,
-					   EPOLLIN | EPOLLRDNORM);
+		vtpm_notify(&dev->engines, false);
 		rc = 0;
 	}
 	spin_unlock(&dev->lock);
@@ -459,8 +412,8 @@ struct vtpm_dev *vtpm_dev_reserve(const struct vtpm_create *args)
 
 	kref_init(&dev->ref);
 	spin_lock_init(&dev->lock);
-	init_waitqueue_head(&dev->client_wq);
-	init_waitqueue_head(&dev->engine_wq);
+	init_waitqueue_head(&dev->clients.wq);
+	init_waitqueue_head(&dev->engines.wq);
 	INIT_WORK(&dev->register_work, vtpm_register_work);
 	INIT_WORK(&dev->destroy_work, vtpm_destroy_work);
 	memcpy(dev->uuid, args->uuid, VTPM_UUID_SIZE);
@@ -470,6 +423,7 @@ struct vtpm_dev *vtpm_dev_reserve(const struct vtpm_create *args)
 				  READ_ONCE(vtpm_command_timeout_ms);
 	dev->detach_timeout_ms = args->detach_timeout_ms ?:
 				 READ_ONCE(vtpm_detach_timeout_ms);
+	dev->busy_wait_us = READ_ONCE(vtpm_busy_wait_us);
 	get_random_bytes(dev->power_id, VTPM_POWER_ID_SIZE);
 
 	mutex_lock(&vtpm_registry_lock);
@@ -703,7 +657,7 @@ static void vtpm_wake_clients(void)
 	lockdep_assert_held(&vtpm_registry_lock);
 	list_for_each_entry(dev, &vtpm_devices, list) {
 		spin_lock(&dev->lock);
-		wake_up_all(&dev->client_wq);
+		vtpm_notify(&dev->clients, false);
 		spin_unlock(&dev->lock);
 	}
 }
@@ -734,7 +688,7 @@ void vtpm_dev_hold_all(void)
 	list_for_each_entry(dev, &vtpm_devices, list) {
 		if (!left)
 			break;
-		left = wait_event_timeout(dev->client_wq, !vtpm_dev_busy(dev),
+		left = wait_event_timeout(dev->clients.wq, !vtpm_dev_busy(dev),
 					  left);
 	}
 	mutex_unlock(&vtpm_registry_lock);

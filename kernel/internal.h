@@ -6,6 +6,8 @@
  *   device	registry and life cycle of devices
  *   channel	engine fd: the engine's side of an exchange
  *   chip	tpm_class_ops: the client's side of an exchange
+ *   busywait	how both sides wait before they sleep
+ *   sysfs	attributes of a device
  *   main	module, parameters, notifiers
  *
  * Life of a device (enum vtpm_state, vtpm_dev.state)
@@ -57,9 +59,12 @@
  *   vtpm_events_lock	(spinlock) the event queues of all control files
  *
  *   The rule: no lock of the three is held while user memory is touched or the
- *   TPM core is called, and no spinlock while sleeping.  Waiters queue themselves
- *   under vtpm_dev.lock, so a change under it cannot be missed.  All three are
- *   taken in process context only.
+ *   TPM core is called, and no spinlock while sleeping or busy-waiting.  Waiters
+ *   queue themselves, or note vtpm_side.changes, under vtpm_dev.lock, so a change
+ *   under it cannot be missed.  All three are taken in process context only.
+ *
+ *   What is looked at without its lock, by READ_ONCE(), is a hint, and whoever acts
+ *   on it looks again with the lock: vtpm_side.changes, and vtpm_dev.state in sysfs.
  *
  *   The TPM core holds chip->ops_sem (read) and chip->tpm_mutex around send(), and
  *   tpm_chip_unregister() wants ops_sem for writing.  So a device is killed, which
@@ -80,6 +85,10 @@
 
 #define VTPM_MODULE_VERSION	"0.1.0"
 
+/* The most that the module parameter and the attribute busy_wait_us may be. */
+#define VTPM_BUSY_WAIT_MAX_US	10000
+
+struct attribute_group;
 struct file;
 struct platform_device;
 struct task_struct;
@@ -91,6 +100,40 @@ enum vtpm_xchg_state {
 	VTPM_XCHG_QUEUED,
 	VTPM_XCHG_TAKEN,
 	VTPM_XCHG_STALE,
+};
+
+/**
+ * struct vtpm_side - one side of a device: its clients, or its engines
+ * @wq: those of it that sleep
+ * @changes: grows whenever something changes that this side may wait for
+ * @window_ns: how long the next wait may begin with spinning
+ * @hits: waits that spun until what they were for came
+ * @misses: waits that spun in vain
+ * @spun_ns: time spent spinning
+ *
+ * vtpm_dev.lock protects all but @wq.
+ */
+struct vtpm_side {
+	wait_queue_head_t wq;
+	u32 changes;
+	u32 window_ns;
+	u64 hits;
+	u64 misses;
+	u64 spun_ns;
+};
+
+/**
+ * struct vtpm_wait - one wait of one side
+ * @begin: when it began, in ns
+ * @limit: the most it may spin, in ns; 0: not at all
+ * @spun: it has spun
+ * @slept: it has slept, or is about to
+ */
+struct vtpm_wait {
+	u64 begin;
+	u32 limit;
+	bool spun;
+	bool slept;
 };
 
 /**
@@ -113,9 +156,12 @@ enum vtpm_xchg_state {
  * @published: creation is complete; until then only the uuid is reserved
  * @register_work: tpm_chip_register()
  * @destroy_work: tpm_chip_unregister()
- * @client_wq: the client in send(), and who waits for an exchange to end
- * @engine_wq: engines of this device, fenced ones too
  * @lock: protects all that follows
+ * @clients: the client in send(), and who waits for an exchange to end
+ * @engines: engines of this device, fenced ones too
+ * @busy_wait_us: the most that a side spins, if the module parameter allows it
+ * @pace: commands in quick succession until now, up to VTPM_PACE
+ * @answered: end of the last command, in ns
  * @state: life of the device
  * @xchg: state of the exchange
  * @registered: the TPM core has the chip
@@ -170,10 +216,12 @@ struct vtpm_dev {
 	struct work_struct register_work;
 	struct work_struct destroy_work;
 
-	wait_queue_head_t client_wq;
-	wait_queue_head_t engine_wq;
-
 	spinlock_t lock; /* protects all that follows */
+	struct vtpm_side clients;
+	struct vtpm_side engines;
+	unsigned int busy_wait_us;
+	unsigned int pace;
+	u64 answered;
 	enum vtpm_state state;
 	enum vtpm_xchg_state xchg;
 	bool registered;
@@ -240,6 +288,7 @@ extern unsigned int vtpm_max_devices;
 extern unsigned int vtpm_max_devices_per_user;
 extern unsigned int vtpm_command_timeout_ms;
 extern unsigned int vtpm_detach_timeout_ms;
+extern unsigned int vtpm_busy_wait_us;
 /* System sleep is being prepared: no transaction may begin. */
 extern bool vtpm_held;
 extern struct workqueue_struct *vtpm_register_wq;
@@ -282,5 +331,18 @@ struct file *vtpm_chan_open(struct vtpm_dev *dev);
 int vtpm_chip_create(struct vtpm_dev *dev);
 int vtpm_chip_start(struct vtpm_dev *dev);
 void vtpm_chip_stop(struct vtpm_dev *dev);
+
+/* busywait.c */
+bool vtpm_will_spin(const struct vtpm_dev *dev, const struct vtpm_side *side);
+void vtpm_notify(struct vtpm_side *side, bool sync);
+void vtpm_wait_begin(struct vtpm_dev *dev, struct vtpm_side *side,
+		     struct vtpm_wait *wait);
+bool vtpm_wait_spin(struct vtpm_dev *dev, struct vtpm_side *side,
+		    struct vtpm_wait *wait);
+void vtpm_wait_end(struct vtpm_dev *dev, struct vtpm_side *side,
+		   const struct vtpm_wait *wait, bool came);
+
+/* sysfs.c */
+extern const struct attribute_group *vtpm_groups[];
 
 #endif /* VTPM_INTERNAL_H */

@@ -45,6 +45,21 @@ module_param_cb(detach_timeout_ms, &vtpm_timeout_ops,
 MODULE_PARM_DESC(detach_timeout_ms,
 		 "Default time a command waits for an engine to attach");
 
+static int vtpm_set_busy_wait(const char *val, const struct kernel_param *kp)
+{
+	return param_set_uint_minmax(val, kp, 0, VTPM_BUSY_WAIT_MAX_US);
+}
+
+static const struct kernel_param_ops vtpm_busy_wait_ops = {
+	.set = vtpm_set_busy_wait,
+	.get = param_get_uint,
+};
+
+unsigned int vtpm_busy_wait_us = 200;
+module_param_cb(busy_wait_us, &vtpm_busy_wait_ops, &vtpm_busy_wait_us, 0644);
+MODULE_PARM_DESC(busy_wait_us,
+		 "Longest busy-waiting for a reply or a command, 0 for none");
+
 bool vtpm_held;
 
 /*
