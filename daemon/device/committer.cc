@@ -19,7 +19,7 @@ void Committer::flush() {
   if (requests_.empty()) return;
   const auto requests = std::exchange(requests_, {});
   const auto callbacks = std::exchange(callbacks_, {});
-  auto results = store_.commit_all(requests);
+  auto results = records_.commit_all(requests);
   for (std::size_t i = 0; i < callbacks.size(); i++)
     callbacks[i](std::move(results[i]), requests[i].wrapped_key);
 }

@@ -6,14 +6,14 @@
 #include <functional>
 #include <vector>
 
+#include "device/records.h"
 #include "device/vault.h"
-#include "store/store.h"
 
 namespace vtpm::device {
 
 class Committer {
  public:
-  Committer(store::Store& store, Vault& vault) : store_(store), vault_(vault) {}
+  Committer(Records& records, Vault& vault) : records_(records), vault_(vault) {}
 
   using Done = std::function<void(Result<store::Version>, Bytes wrapped_key)>;
   // `record` as the caller knows it now; `done` is called from flush(). At most one open commit a
@@ -22,7 +22,7 @@ class Committer {
   void flush();
 
  private:
-  store::Store& store_;
+  Records& records_;
   Vault& vault_;
   std::vector<store::Store::CommitRequest> requests_;
   std::vector<Done> callbacks_;

@@ -34,7 +34,7 @@ namespace vtpm::device {
 // What devices share; owned by the Manager and outlives them.
 struct Host {
   Loop& loop;
-  store::Store& store;
+  Records& store;
   Vault& vault;
   Committer& committer;
   journal::Folder& journals;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <fstream>
 
 #include "device/test_host.h"
@@ -108,27 +109,57 @@ TEST_F(ManagerTest, ADamagedJournalFailsTheDeviceUntilAPowerCycle) {
   EXPECT_EQ(pcr16(cycled->socket_path), reset);
 }
 
-TEST_F(ManagerTest, ADamagedStateInTheStoreIsAnErrorAndNoNewIdentity) {
+TEST_F(ManagerTest, ADamagedRecordIsShownAndCanOnlyBeDeleted) {
   open();
-  const View view = create("one");
-  ASSERT_TRUE(manager_->stop("one", false));
+  const View state = create("state");
+  const View mode = create("mode", true, true);
+  create("sound");
+  ASSERT_TRUE(manager_->stop("state", false));
   close();
   {
     auto store = store::open_sqlite(folder_ / "state/store.db");
     ASSERT_TRUE(store) << store.error().message;
-    auto record = (*store)->get(view.uuid);
+    auto record = (*store)->get(state.uuid);
     ASSERT_TRUE(record);
-    record->state.bytes[record->state.bytes.size() / 2] ^= std::byte{1};
+    record->state.bytes.back() ^= std::byte{1};
     record->state.epoch = record->version.epoch;
     record->state.generation = record->version.generation + 1;
-    ASSERT_TRUE((*store)->commit(view.uuid, record->version, record->state, {}));
+    ASSERT_TRUE((*store)->commit(state.uuid, record->version, record->state, {}, record->voucher));
+    // A read-only device that would be read-write with the next start.
+    record = (*store)->get(mode.uuid);
+    ASSERT_TRUE(record);
+    ASSERT_TRUE((*store)->remove(mode.uuid, record->version));
+    record->uuid.bytes[0] ^= std::byte{1};
+    record->settings.mode = static_cast<std::uint8_t>(privsep::DeviceMode::read_write);
+    ASSERT_TRUE((*store)->create(*record));
   }
   open();
-  const auto started = manager_->start("one");
-  ASSERT_FALSE(started);
-  EXPECT_EQ(started.error().code, ErrorCode::corrupt);
-  EXPECT_EQ(show("one").phase, Phase::off);
-  EXPECT_EQ(show("one").worker_pid, 0);
+  wait_for_phase("sound", Phase::on);
+  for (const char* name : {"state", "mode"}) {
+    const View view = show(name);
+    EXPECT_EQ(view.phase, Phase::failed);
+    EXPECT_NE(view.failure.find("changed by somebody else"), std::string::npos) << view.failure;
+    EXPECT_EQ(view.worker_pid, 0);
+    for (const auto& done : {manager_->start(name), manager_->power_cycle(name),
+                             manager_->stop(name, false), manager_->create(settings(name), false)})
+      ASSERT_FALSE(done);
+    EXPECT_EQ(manager_->start(name).error().code, ErrorCode::corrupt);
+    EXPECT_FALSE(manager_->start(name).error().hint.empty());
+  }
+  EXPECT_EQ(manager_->list("", 0)->size(), 3U);
+  const auto findings = manager_->examine();
+  ASSERT_TRUE(findings);
+  EXPECT_TRUE(std::any_of(findings->begin(), findings->end(), [](const Finding& f) {
+    return f.name == "devices" && f.status == Finding::Status::failure &&
+           f.text.find("state") != std::string::npos;
+  }));
+  EXPECT_TRUE(manager_->remove("state", false, true));
+  EXPECT_TRUE(manager_->remove(show("mode").uuid.to_string(), false, false));
+  EXPECT_TRUE(manager_->create(settings("mode"), true));
+  EXPECT_EQ(manager_->list("", 0)->size(), 2U);
+  close();
+  open();
+  EXPECT_EQ(wait_for_phase("mode", Phase::on).failure, "");
 }
 
 TEST_F(ManagerTest, ADeviceIsNotStartedOverWhatIsNoSocket) {

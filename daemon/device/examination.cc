@@ -34,7 +34,8 @@ Finding number_check(const ExaminationInput& in) {
   const auto held = std::ranges::count_if(
       *nodes, [](const vtpm_info& n) { return (n.conditions & VTPM_COND_NUMBER_HELD) != 0; });
   const auto strangers = std::ranges::count_if(*nodes, [&in](const vtpm_info& n) {
-    return n.state != VTPM_STATE_DEAD && !in.devices.contains(uuid_of(n));
+    return n.state != VTPM_STATE_DEAD && !in.devices.contains(uuid_of(n)) &&
+           !in.damaged.contains(uuid_of(n));
   });
   if (strangers != 0)
     return {
@@ -62,18 +63,6 @@ Finding journal_check(const ExaminationInput& in) {
   return {"journal", Status::ok, path + " is on ramfs", ""};
 }
 
-Finding store_check(const ExaminationInput& in) {
-  if (const auto sound = in.store.check(); !sound)
-    return {"store", Status::failure, sound.error().message,
-            "stop vtpmd and restore " + in.options.state_dir + "/store.db from a backup"};
-  struct statvfs fs{};
-  if (::statvfs(in.options.state_dir.c_str(), &fs) == 0 &&
-      fs.f_bavail * fs.f_frsize < 64ULL * 1024 * 1024)
-    return {"store", Status::warning, "less than 64 MB are free where the store is",
-            "free some space below " + in.options.state_dir};
-  return {"store", Status::ok, fmt::format("sound, {} devices", in.devices.size()), ""};
-}
-
 Finding key_check(const ExaminationInput& in) {
   struct stat key{};
   struct stat store{};
@@ -99,6 +88,12 @@ Finding engine_check(const ExaminationInput& in) {
 }
 
 Finding device_check(const ExaminationInput& in) {
+  std::string damaged;
+  for (const auto& [uuid, view] : in.damaged) damaged += " " + view.settings.name;
+  if (!damaged.empty())
+    return {"devices", Status::failure, "their records cannot be used:" + damaged,
+            "'vtpmctl show NAME' says why; 'vtpmctl delete NAME' removes one, or restore the store "
+            "from a backup"};
   std::string failed;
   for (const auto& [uuid, device] : in.devices)
     if (device->phase() == Phase::failed) failed += " " + device->record().settings.name;
@@ -116,12 +111,22 @@ std::vector<Finding> examine(const ExaminationInput& in) {
           number_check(in),
           engine_check(in),
           journal_check(in),
-          store_check(in),
           key_check(in),
           {"replay protection", Status::warning,
            "an old copy of the whole store, put back while vtpmd was stopped, is not detected",
            "keep the store's folder out of reach and out of rollbacks of the host's disk"},
           device_check(in)};
+}
+
+Finding examine_store(const std::string& state_dir) {
+  if (const auto sound = store::check_sqlite(state_dir + "/store.db"); !sound)
+    return {"store", Status::failure, sound.error().message,
+            "stop vtpmd and restore " + state_dir + "/store.db from a backup"};
+  struct statvfs fs{};
+  if (::statvfs(state_dir.c_str(), &fs) == 0 && fs.f_bavail * fs.f_frsize < 64ULL * 1024 * 1024)
+    return {"store", Status::warning, "less than 64 MB are free where the store is",
+            "free some space below " + state_dir};
+  return {"store", Status::ok, "every page is sound", ""};
 }
 
 }  // namespace vtpm::device

@@ -12,13 +12,15 @@ namespace vtpm::device {
 
 struct ExaminationInput {
   const ManagerOptions& options;
-  store::Store& store;
   KernelControl* kernel;  // null: --no-kernel
   pid_t fork_server;
   const std::map<Uuid, std::unique_ptr<Device>>& devices;
+  const std::map<Uuid, View>& damaged;
 };
 
-// Reads only; takes as long as a check of every page of the store.
+// All but the store's pages; quick, for the loop's thread.
 std::vector<Finding> examine(const ExaminationInput& input);
+// Every page of the store, by a connection of its own: for any thread but the loop's.
+Finding examine_store(const std::string& state_dir);
 
 }  // namespace vtpm::device

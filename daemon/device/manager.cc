@@ -11,6 +11,7 @@
 #include <cstring>
 #include <fstream>
 #include <future>
+#include <mutex>
 #include <utility>
 
 #include "base/log.h"
@@ -66,13 +67,8 @@ Result<void> Manager::open_all() {
   VTPM_TRY(auto folder, journal::Folder::open(journal, options_.volatile_on_any_filesystem));
   journals_.emplace(std::move(folder));
 
-  VTPM_TRY(store_, store::open_sqlite(options_.state_dir + "/store.db"));
-  if (options_.host_key.empty()) options_.host_key = options_.state_dir + "/host.key";
-  // A new key beside states that another key has sealed would open none of them.
-  VTPM_TRY(const auto any, store_->list("", 1));
-  VTPM_TRY(auto host_key, store::HostKey::from_file(options_.host_key, any.empty()));
-  vault_ = std::make_unique<Vault>(std::move(host_key));
-  committer_ = std::make_unique<Committer>(*store_, *vault_);
+  VTPM_TRY(archive_, Archive::open({options_.state_dir, options_.host_key}));
+  committer_ = std::make_unique<Committer>(archive_->records(), archive_->vault());
   loop_->set_round_end([this] { committer_->flush(); });
 
   forks_ = std::make_unique<ForkClient>(*loop_, options_.engine_path);
@@ -86,8 +82,8 @@ Result<void> Manager::open_all() {
   VTPM_TRY(const BootId boot_id, read_boot_id());
   const auto machine = first_line("/etc/machine-id");
   host_ = std::make_unique<Host>(Host{.loop = *loop_,
-                                      .store = *store_,
-                                      .vault = *vault_,
+                                      .store = archive_->records(),
+                                      .vault = archive_->vault(),
                                       .committer = *committer_,
                                       .journals = *journals_,
                                       .forks = *forks_,
@@ -102,15 +98,34 @@ Result<void> Manager::open_all() {
 Result<void> Manager::load_devices() {
   std::string after;
   for (;;) {
-    VTPM_TRY(auto page, store_->list(after, 500));
+    VTPM_TRY(auto page, archive_->records().list(after, 500));
     if (page.empty()) return {};
-    for (store::Record& record : page) {
-      after = record.settings.name;
-      names_[after] = record.uuid;
-      const Uuid uuid = record.uuid;
-      devices_[uuid] = std::make_unique<Device>(*host_, std::move(record));
+    for (store::Store::Entry& entry : page) {
+      after = entry.name;
+      if (!entry.record) {
+        load_damaged(entry);
+        continue;
+      }
+      names_[entry.name] = entry.uuid;
+      devices_[entry.uuid] = std::make_unique<Device>(*host_, *std::move(entry.record));
     }
   }
+}
+
+// It is shown and can be deleted. Nothing else that its record says is believed.
+void Manager::load_damaged(const store::Store::Entry& entry) {
+  const Error& why = entry.record.error();
+  View view;
+  view.uuid = entry.uuid;
+  view.settings.name =
+      store::valid_name(entry.name) ? entry.name : "damaged-" + entry.uuid.to_string();
+  view.phase = Phase::failed;
+  view.failure = why.message;
+  log::error("a record of the store cannot be used",
+             {{"device", view.settings.name}, {"why", why.message}, {"hint", why.hint}});
+  if (entry.uuid.is_nil()) return;  // not even that can be read: vtpmctl doctor tells of it
+  names_[view.settings.name] = view.uuid;
+  damaged_[view.uuid] = std::move(view);
 }
 
 void Manager::run() {
@@ -137,7 +152,8 @@ void Manager::bring_back() {
   const auto nodes = kernel_->list();
   if (!nodes) return;
   for (const vtpm_info& node : *nodes)
-    if (node.state != VTPM_STATE_DEAD && !devices_.contains(uuid_of(node)))
+    if (node.state != VTPM_STATE_DEAD && !devices_.contains(uuid_of(node)) &&
+        !damaged_.contains(uuid_of(node)))
       log::warning("the kernel has a TPM device that is not in the store",
                    {{"uuid", uuid_of(node).to_string()}, {"tpm", std::to_string(node.tpm_number)}});
 }
@@ -213,6 +229,9 @@ Result<Device*> Manager::find(const std::string& name_or_uuid) {
   std::optional<Uuid> uuid = Uuid::parse(name_or_uuid);
   if (const auto name = names_.find(name_or_uuid); name != names_.end()) uuid = name->second;
   const auto device = uuid ? devices_.find(*uuid) : devices_.end();
+  if (uuid && damaged_.contains(*uuid))
+    return fail(ErrorCode::corrupt, damaged_.at(*uuid).failure,
+                "'vtpmctl delete' removes the device, or restore the store from a backup");
   if (device == devices_.end())
     return fail(ErrorCode::not_found, "there is no device " + name_or_uuid,
                 "'vtpmctl list' shows all");
@@ -258,7 +277,7 @@ Result<View> Manager::create(const store::Settings& settings, bool start) {
                        "load it with 'modprobe vtpm' and restart vtpmd, or use --node socket"));
     if (auto unused = check_socket_paths(settings); !unused)
       return done(tl::unexpected<Error>(std::move(unused).error()));
-    if (auto stored = store_->create(record); !stored)
+    if (auto stored = archive_->records().create(record); !stored)
       return done(tl::unexpected<Error>(std::move(stored).error()));
     auto& device = devices_[record.uuid] = std::make_unique<Device>(*host_, record);
     names_[settings.name] = record.uuid;
@@ -284,26 +303,26 @@ Result<View> Manager::power_cycle(const std::string& device) {
 }
 
 Result<void> Manager::remove(const std::string& name, bool release_number, bool force) {
+  std::optional<Error> not_stopped;
   if (force) {
-    VTPM_CHECK(stop(name, release_number));
+    if (auto stopped = stop(name, release_number); !stopped)
+      not_stopped = std::move(stopped).error();
   }
-  auto removed = on_loop<View>([this, name, release_number](auto done) {
+  auto removed = on_loop<View>([this, name, release_number, not_stopped](auto done) {
     auto device = find(name);
+    if (!device && device.error().code == ErrorCode::corrupt) return done(remove_damaged(name));
     if (!device) return done(tl::unexpected<Error>(std::move(device).error()));
     Device& d = **device;
+    if (d.phase() != Phase::off && not_stopped) return done(tl::unexpected<Error>(*not_stopped));
     if (d.phase() != Phase::off)
       return done(fail(ErrorCode::failed_precondition,
                        "the device is " + std::string(to_string(d.phase())),
                        "stop it first, or delete it with --force"));
     const View view = d.view();
-    auto done_in_store = [&]() -> Result<void> {
-      VTPM_TRY(const store::Record fresh, store_->get(d.uuid()));
-      VTPM_CHECK(store_->remove(d.uuid(), fresh.version));
-      return journals_->remove(d.uuid());
-    }();
-    if (!done_in_store) return done(tl::unexpected<Error>(std::move(done_in_store).error()));
+    if (auto gone = remove_record(d.uuid()); !gone)
+      return done(tl::unexpected<Error>(std::move(gone).error()));
     if (release_number) (void)d.release_number();
-    vault_->forget(d.uuid());
+    archive_->vault().forget(d.uuid());
     bulletin_.forget(d.uuid());
     names_.erase(view.settings.name);
     devices_.erase(view.uuid);
@@ -312,6 +331,32 @@ Result<void> Manager::remove(const std::string& name, bool release_number, bool 
   });
   if (!removed) return tl::unexpected<Error>(std::move(removed).error());
   return {};
+}
+
+Result<void> Manager::remove_record(const Uuid& uuid) {
+  Records& records = archive_->records();
+  const auto fresh = records.get(uuid);
+  if (fresh) {
+    VTPM_CHECK(records.remove(uuid, fresh->version));
+  } else if (fresh.error().code == ErrorCode::corrupt) {
+    VTPM_CHECK(records.discard(uuid));
+  } else {
+    return tl::unexpected<Error>(fresh.error());
+  }
+  return journals_->remove(uuid);
+}
+
+// Its node may still be there, from before the damage.
+Result<View> Manager::remove_damaged(const std::string& name_or_uuid) {
+  std::optional<Uuid> uuid = Uuid::parse(name_or_uuid);
+  if (const auto name = names_.find(name_or_uuid); name != names_.end()) uuid = name->second;
+  View view = damaged_.at(*uuid);
+  VTPM_CHECK(remove_record(view.uuid));
+  if (kernel_) (void)kernel_->destroy(view.uuid);
+  names_.erase(view.settings.name);
+  damaged_.erase(view.uuid);
+  bulletin_.post(Notice::Kind::deleted, view);
+  return view;
 }
 
 Result<std::uint32_t> Manager::release(const std::string& device) {
@@ -334,8 +379,14 @@ Result<std::uint32_t> Manager::release(const std::string& device) {
   });
 }
 
-Result<View> Manager::show(const std::string& device) {
-  return change(device, [](Device&, Device::Done done) { done({}); });
+Result<View> Manager::show(const std::string& name) {
+  return on_loop<View>([this, name](auto done) {
+    for (const auto& [uuid, view] : damaged_)
+      if (name == view.settings.name || name == uuid.to_string()) return done(view);
+    auto device = find(name);
+    if (!device) return done(tl::unexpected<Error>(std::move(device).error()));
+    done((*device)->view());
+  });
 }
 
 Result<std::vector<View>> Manager::list(const std::string& after, std::size_t limit) {
@@ -343,7 +394,9 @@ Result<std::vector<View>> Manager::list(const std::string& after, std::size_t li
     std::vector<View> views;
     for (auto it = names_.upper_bound(after); it != names_.end(); ++it) {
       if (limit != 0 && views.size() == limit) break;
-      views.push_back(devices_.at(it->second)->view());
+      const auto damaged = damaged_.find(it->second);
+      views.push_back(damaged != damaged_.end() ? damaged->second
+                                                : devices_.at(it->second)->view());
     }
     done(std::move(views));
   });
@@ -359,18 +412,22 @@ Result<std::vector<Refusal>> Manager::refusals(const std::string& device, std::s
 }
 
 Result<std::vector<Finding>> Manager::examine() {
-  return on_loop<std::vector<Finding>>([this](auto done) {
-    done(device::examine({.options = options_,
-                          .store = *store_,
-                          .kernel = kernel_ ? &*kernel_ : nullptr,
-                          .fork_server = forks_->server_pid(),
-                          .devices = devices_}));
-  });
+  VTPM_TRY(auto findings, on_loop<std::vector<Finding>>([this](auto done) {
+             done(device::examine({.options = options_,
+                                   .kernel = kernel_ ? &*kernel_ : nullptr,
+                                   .fork_server = forks_->server_pid(),
+                                   .devices = devices_,
+                                   .damaged = damaged_}));
+           }));
+  // One at a time: it reads the whole file.
+  const std::lock_guard alone(store_examination_);
+  findings.push_back(examine_store(options_.state_dir));
+  return findings;
 }
 
 Versions Manager::versions() {
   Versions versions;
-  versions.store = store_->description();
+  versions.store = archive_->records().description();
   utsname name{};
   if (::uname(&name) == 0) versions.kernel = name.release;
   if (!kernel_) return versions;

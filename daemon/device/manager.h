@@ -8,10 +8,12 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "device/archive.h"
 #include "device/device.h"
 
 namespace vtpm::device {
@@ -61,6 +63,7 @@ class Manager {
   Result<View> show(const std::string& device);
   Result<std::vector<View>> list(const std::string& after, std::size_t limit);
   Result<std::vector<Refusal>> refusals(const std::string& device, std::size_t limit);
+  // Takes as long as a check of every page of the store, on the caller's thread.
   Result<std::vector<Finding>> examine();
   Versions versions();
   Bulletin& bulletin() { return bulletin_; }
@@ -70,6 +73,9 @@ class Manager {
   explicit Manager(ManagerOptions options) : options_(std::move(options)) {}
   Result<void> open_all();
   Result<void> load_devices();
+  void load_damaged(const store::Store::Entry& entry);
+  Result<void> remove_record(const Uuid& uuid);
+  Result<View> remove_damaged(const std::string& name_or_uuid);
   void bring_back();
   void shut_down();
   void on_kernel_events();
@@ -85,8 +91,7 @@ class Manager {
 
   ManagerOptions options_;
   std::unique_ptr<Loop> loop_;
-  std::unique_ptr<store::Store> store_;
-  std::unique_ptr<Vault> vault_;
+  std::unique_ptr<Archive> archive_;
   std::unique_ptr<Committer> committer_;
   std::optional<journal::Folder> journals_;
   std::unique_ptr<ForkClient> forks_;
@@ -94,8 +99,10 @@ class Manager {
   Bulletin bulletin_;
   std::unique_ptr<Host> host_;
   std::map<Uuid, std::unique_ptr<Device>> devices_;
+  std::map<Uuid, View> damaged_;  // records that are there and cannot be used
   std::map<std::string, Uuid> names_;
   bool stopping_ = false;
+  std::mutex store_examination_;
 };
 
 }  // namespace vtpm::device

@@ -1,7 +1,75 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "device/vault.h"
 
+#include <algorithm>
+#include <tuple>
+
 namespace vtpm::device {
+namespace {
+
+constexpr std::uint8_t kVoucherFormat = 1;
+constexpr std::size_t kSealTag = 16;
+
+// Everything in a record but the voucher. What is added to Record or Settings does not compile here
+// until it is named.
+Bytes encode(const store::Record& record, std::uint64_t run) {
+  const auto& [uuid, settings, version, wrapped_key, state, powered, failure, voucher] = record;
+  const auto& [name, owner, kind, mode, node, socket_path, linux_hmac, command_timeout_ms,
+               detach_timeout_ms] = settings;
+  const auto& [manager, epoch, generation] = version;
+  const ByteView sealed = state.bytes;
+  Bytes out;
+  Writer(out)
+      .u8(kVoucherFormat)
+      .u64(run)
+      .bytes(uuid.bytes)
+      .sized16(as_bytes(name))
+      .sized16(as_bytes(owner))
+      .u8(kind)
+      .u8(mode)
+      .u8(node)
+      .sized16(as_bytes(socket_path))
+      .u8(linux_hmac ? 1 : 0)
+      .u32(command_timeout_ms)
+      .u32(detach_timeout_ms)
+      .sized16(as_bytes(manager))
+      .u64(epoch)
+      .u64(generation)
+      .sized16(wrapped_key)
+      .u8(powered ? 1 : 0)
+      .sized16(as_bytes(failure))
+      .u64(state.epoch)
+      .u64(state.generation)
+      .sized16(sealed.last(std::min(sealed.size(), kSealTag)));
+  return out;
+}
+
+}  // namespace
+
+// A voucher: format (1) | run (8) | HMAC-SHA-256 (32).
+Result<Bytes> Vault::vouch(const store::Record& record, std::uint64_t run) const {
+  VTPM_TRY(const store::Mac mac, host_key_.authenticate("record", encode(record, run)));
+  Bytes voucher;
+  Writer(voucher).u8(kVoucherFormat).u64(run).bytes(mac);
+  return voucher;
+}
+
+Result<std::uint64_t> Vault::check_voucher(const store::Record& record) const {
+  const auto damaged = [](const char* why) {
+    return fail(ErrorCode::corrupt, std::string("the record ") + why,
+                "'vtpmctl delete' removes the device, or restore the store from a backup");
+  };
+  if (record.voucher.empty()) return damaged("has no voucher: this vtpmd did not write it");
+  Reader reader(record.voucher);
+  const std::uint8_t format = reader.u8();
+  const std::uint64_t run = reader.u64();
+  const ByteView mac = reader.bytes(std::tuple_size_v<store::Mac>);
+  if (!reader.done() || format != kVoucherFormat) return damaged("has a voucher of no known form");
+  VTPM_TRY(const store::Mac expected, host_key_.authenticate("record", encode(record, run)));
+  if (!equal_constant_time(mac, expected))
+    return damaged("was changed by somebody else, or written under another host key");
+  return run;
+}
 
 Result<const SecretBytes*> Vault::key_of(const store::Record& record, Bytes& newly_wrapped) {
   if (const auto known = keys_.find(record.uuid); known != keys_.end()) {
@@ -51,7 +119,7 @@ Result<store::Store::CommitRequest> Vault::prepare(const store::Record& record,
                                    .epoch = record.version.epoch,
                                    .generation = record.version.generation + 1,
                                    .kind = store::BlobKind::checkpoint};
-  VTPM_TRY(request.state.bytes, store::seal(*key, context, encode(checkpoint)));
+  VTPM_TRY(request.state.bytes, store::seal(*key, context, vtpm::encode(checkpoint)));
   request.state.epoch = context.epoch;
   request.state.generation = context.generation;
   return request;

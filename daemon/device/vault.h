@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Vault: checkpoints in and out of the store, sealed. The only place that holds device keys.
+// Vault: checkpoints in and out of the store, sealed, and vouchers of records made and checked. The
+// only place that holds device keys.
 #pragma once
 
 #include <map>
@@ -23,6 +24,13 @@ class Vault {
   Result<store::Store::CommitRequest> prepare(const store::Record& record,
                                               const Checkpoint& checkpoint);
   void forget(const Uuid& uuid) { keys_.erase(uuid); }
+
+  // A voucher says that this manager wrote the whole record, its settings and version included, in
+  // its run number `run`. Of the sealed state it holds the tag, so the last 16 bytes will do here.
+  [[nodiscard]] Result<Bytes> vouch(const store::Record& record, std::uint64_t run) const;
+  // The run that the record was written in. ErrorCode::corrupt: not by a holder of the host key.
+  [[nodiscard]] Result<std::uint64_t> check_voucher(const store::Record& record) const;
+  [[nodiscard]] const store::HostKey& host_key() const { return host_key_; }
 
  private:
   Result<const SecretBytes*> key_of(const store::Record& record, Bytes& newly_wrapped);

@@ -65,7 +65,7 @@ TEST_F(VaultTest, WhatWasCommittedOpensAlsoInALaterRun) {
 
 TEST_F(VaultTest, AnotherEpochStillOpensWhatAnEarlierOneSealed) {
   commit("first");
-  ASSERT_TRUE(store_->acquire(record_.uuid, record_.version, "me"));
+  ASSERT_TRUE(store_->acquire(record_.uuid, record_.version, "me", {}));
   refresh();
   EXPECT_EQ(text_of(vault_->open(record_)), "first");
 }
@@ -134,8 +134,11 @@ TEST_F(VaultTest, TheCommitterAnswersEachCommitOnceAndWithItsOwnResult) {
   second = *store_->get(second.uuid);
   store::Record stale = second;
   stale.version.generation = 7;
+  Records records(*store_, *vault_, 0);
+  for (const store::Record& r : {record_, second})
+    ASSERT_TRUE(store_->revise({{r.uuid, r.version, {}, *vault_->vouch(r, 0)}}, {}));
 
-  Committer committer(*store_, *vault_);
+  Committer committer(records, *vault_);
   std::vector<std::string> answers;
   const auto note = [&](const char* name) {
     return [&answers, name](const Result<store::Version>& version, const Bytes& key) {

@@ -65,6 +65,12 @@ Result<void> check_expected(const Version& expected) {
   return {};
 }
 
+Result<void> check_voucher(ByteView voucher) {
+  return check_size(voucher.size(), kMaxVoucher, "voucher");
+}
+
+Result<void> check_note(ByteView note) { return check_size(note.size(), kMaxNote, "note"); }
+
 Result<void> check_record(const Record& record) {
   if (record.uuid.is_nil()) return fail(ErrorCode::invalid_argument, "the uuid is all zero");
   const Settings& s = record.settings;
@@ -76,12 +82,14 @@ Result<void> check_record(const Record& record) {
   VTPM_CHECK(check_size(s.socket_path.size(), kMaxSocketPath, "path of the socket"));
   VTPM_CHECK(check_text(record.failure, "reason of the failure"));
   VTPM_CHECK(check_version(record.version));
+  VTPM_CHECK(check_voucher(record.voucher));
   return check_blob(record.state, record.wrapped_key);
 }
 
 Result<void> check_commit(const Store::CommitRequest& request) {
   VTPM_CHECK(check_expected(request.expected));
   VTPM_CHECK(check_blob(request.state, request.wrapped_key));
+  VTPM_CHECK(check_voucher(request.voucher));
   const bool sealed_for_it = request.state.epoch == request.expected.epoch &&
                              request.state.generation == request.expected.generation + 1;
   if (!request.state.bytes.empty() && !sealed_for_it)
@@ -91,6 +99,12 @@ Result<void> check_commit(const Store::CommitRequest& request) {
                             request.state.epoch, request.state.generation, request.expected.epoch,
                             request.expected.generation + 1));
   return {};
+}
+
+Result<void> check_revision(const Store::Revision& revision) {
+  VTPM_CHECK(check_version(revision.expected));
+  VTPM_CHECK(check_size(revision.wrapped_key.size(), kMaxWrappedKey, "wrapped key"));
+  return check_voucher(revision.voucher);
 }
 
 }  // namespace vtpm::store

@@ -11,7 +11,10 @@ Result<void> check_text(const std::string& text, const char* what);
 Result<void> check_version(const Version& version);
 // For a write: also leaves room for one more.
 Result<void> check_expected(const Version& expected);
+Result<void> check_voucher(ByteView voucher);
+Result<void> check_note(ByteView note);
 Result<void> check_record(const Record& record);
 Result<void> check_commit(const Store::CommitRequest& request);
+Result<void> check_revision(const Store::Revision& revision);
 
 }  // namespace vtpm::store

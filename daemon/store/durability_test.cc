@@ -30,14 +30,14 @@ struct OneDevice {
     }
     store = *std::move(opened);
     if (!store->get(id) && !store->create(test_record(1))) ADD_FAILURE() << "cannot create";
-    const auto acquired = store->acquire(id, store->get(id)->version, kManager);
+    const auto acquired = store->acquire(id, store->get(id)->version, kManager, {});
     if (acquired)
       version = *acquired;
     else
       ADD_FAILURE() << acquired.error().message;
   }
   Result<Version> commit(std::size_t size) {
-    auto result = store->commit(id, version, test_blob(version, size), {});
+    auto result = store->commit(id, version, test_blob(version, size), {}, {});
     if (result) version = *result;
     return result;
   }
@@ -192,7 +192,7 @@ TEST(Faults, AFailedSyncLeavesTheOutcomeOpen) {
   const auto result = device.commit(20000);
   EXPECT_FAILS(result, unknown_outcome);
   EXPECT_FALSE(result.error().hint.empty());
-  EXPECT_FAILS(device.store->set_powered(device.id, before, true), unknown_outcome);
+  EXPECT_FAILS(device.store->set_powered(device.id, before, true, {}), unknown_outcome);
   vfs.fail_syncs(0, 0);
   // What the contract tells the caller to do: look, and if nothing changed try the same bytes.
   const Record now = *device.store->get(device.id);
@@ -217,13 +217,13 @@ TEST(Faults, ABatchThatFailsGivesEachRequestItsReason) {
   FaultVfs vfs(31);
   OneDevice device(folder / "store.db");
   ASSERT_OK(device.store->create(test_record(2)));
-  const Version other = *device.store->acquire(test_uuid(2), Version{}, kManager);
+  const Version other = *device.store->acquire(test_uuid(2), Version{}, kManager, {});
   Version stale = other;
   stale.generation = 5;
   const std::vector<Store::CommitRequest> requests{
-      {device.id, device.version, test_blob(device.version), {}},
-      {test_uuid(2), stale, test_blob(stale), {}},
-      {test_uuid(2), other, test_blob(other), {}},
+      {device.id, device.version, test_blob(device.version), {}, {}},
+      {test_uuid(2), stale, test_blob(stale), {}, {}},
+      {test_uuid(2), other, test_blob(other), {}, {}},
   };
   vfs.fail_syncs(1, SQLITE_IOERR_FSYNC);
   auto results = device.store->commit_all(requests);

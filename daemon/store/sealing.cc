@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -58,6 +59,18 @@ Result<Bytes> encrypt(ByteView key, ByteView associated, ByteView plain) {
       EVP_EncryptFinal_ex(ctx.get(), raw(body + plain.size()), &n) != 1 ||
       EVP_CIPHER_CTX_ctrl(ctx.get(), EVP_CTRL_GCM_GET_TAG, kTagSize, raw(body + plain.size())) != 1)
     return crypto_failed();
+  return out;
+}
+
+Result<SecretBytes> hmac(ByteView key, ByteView content) {
+  SecretBytes out(std::tuple_size_v<Mac>);
+  unsigned size = 0;
+  if (::HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), raw(content.data()),
+             content.size(), raw(out.data()), &size) == nullptr ||
+      size != out.size()) {
+    ERR_clear_error();
+    return fail(ErrorCode::internal, "the HMAC-SHA-256 of OpenSSL failed");
+  }
   return out;
 }
 
@@ -202,6 +215,15 @@ Result<SecretBytes> HostKey::unwrap(const Uuid& device, ByteView wrapped) const 
   VTPM_TRY(SecretBytes key, decrypt(key_, associated_data(device), wrapped, "wrapped key"));
   if (key.size() != kKeySize) return does_not_open("wrapped key");
   return key;
+}
+
+Result<Mac> HostKey::authenticate(std::string_view purpose, ByteView content) const {
+  // HMAC as a key derivation: the label keeps this apart from every other use of the host key.
+  VTPM_TRY(const SecretBytes key, hmac(key_, as_bytes(fmt::format("vtpm mac key: {}", purpose))));
+  VTPM_TRY(const SecretBytes mac, hmac(key, content));
+  Mac out{};
+  std::ranges::copy(mac, out.begin());
+  return out;
 }
 
 Result<SecretBytes> make_device_key() {

@@ -5,8 +5,10 @@
 // another record, or put back from an earlier time beside a newer version, does not open.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "base/bytes.h"
 #include "base/result.h"
@@ -23,6 +25,8 @@ struct SealContext {
   BlobKind kind = BlobKind::checkpoint;
 };
 
+using Mac = std::array<std::byte, 32>;
+
 class HostKey {
  public:
   // 32 bytes; made at random (mode 0600) if `create` and the file does not exist. Refuses a file
@@ -31,6 +35,9 @@ class HostKey {
 
   [[nodiscard]] Result<Bytes> wrap(const Uuid& device, ByteView device_key) const;
   [[nodiscard]] Result<SecretBytes> unwrap(const Uuid& device, ByteView wrapped) const;
+  // HMAC-SHA-256 of `content` under a key that is derived from this one for `purpose`: nobody
+  // without the host key can make it. The purposes in use are all different words.
+  [[nodiscard]] Result<Mac> authenticate(std::string_view purpose, ByteView content) const;
 
  private:
   explicit HostKey(SecretBytes key) : key_(std::move(key)) {}

@@ -14,7 +14,7 @@ namespace vtpm::store {
 namespace {
 
 constexpr std::int64_t kApplicationId = 0x7674706d;  // "vtpm"
-constexpr std::int64_t kSchemaVersion = 1;
+constexpr std::int64_t kSchemaVersion = 2;
 constexpr int kBusyTimeoutMs = 2000;
 constexpr int kLongestRow = 1024 * 1024;  // a value over it in the file is damage
 
@@ -38,7 +38,8 @@ constexpr const char* kTables = R"sql(
     generation         INTEGER NOT NULL CHECK (generation >= 0),
     wrapped_key        BLOB    NOT NULL,
     powered            INTEGER NOT NULL,
-    failure            TEXT    NOT NULL
+    failure            TEXT    NOT NULL,
+    voucher            BLOB    NOT NULL DEFAULT x''
   ) STRICT;
   CREATE TABLE state (
     device     INTEGER PRIMARY KEY REFERENCES device (id) ON DELETE CASCADE,
@@ -47,7 +48,18 @@ constexpr const char* kTables = R"sql(
     sealed     BLOB    NOT NULL
   ) STRICT;
   CREATE TABLE tombstone (uuid BLOB PRIMARY KEY NOT NULL) STRICT, WITHOUT ROWID;
+  CREATE TABLE note (id INTEGER PRIMARY KEY CHECK (id = 1), content BLOB NOT NULL) STRICT;
 )sql";
+
+// From each version to the next one. Version 1 had no vouchers: its records come out with none, and
+// whoever reads them has to say what that means.
+constexpr std::array kUpgrades{
+    R"sql(
+      ALTER TABLE device ADD COLUMN voucher BLOB NOT NULL DEFAULT x'';
+      CREATE TABLE note (id INTEGER PRIMARY KEY CHECK (id = 1), content BLOB NOT NULL) STRICT;
+    )sql",
+};
+static_assert(kUpgrades.size() + 1 == kSchemaVersion);
 
 Result<UniqueFd> lock_store(const std::string& path) {
   VTPM_TRY(UniqueFd fd, open_private_file(path + ".lock", O_RDWR | O_CREAT, "lock of the store"));
@@ -96,6 +108,21 @@ Result<void> make_tables(sqlite3* db) {
   return transaction.commit();
 }
 
+Result<void> upgrade(sqlite3* db, std::int64_t version) {
+  VTPM_TRY(Transaction transaction, Transaction::begin(db));
+  for (std::int64_t v = version; v < kSchemaVersion; v++) {
+    const int rc =
+        sqlite3_exec(db, kUpgrades.at(static_cast<std::size_t>(v - 1)), nullptr, nullptr, nullptr);
+    if (rc == SQLITE_ERROR)  // a table is missing, or one of a later version is there
+      return fail(ErrorCode::corrupt,
+                  fmt::format("store: its tables are not those of schema version {}", v),
+                  "restore the store from a backup");
+    if (rc != SQLITE_OK) return fail_sqlite(rc, "store: upgrade");
+  }
+  VTPM_CHECK(execute(db, fmt::format("PRAGMA user_version = {}", kSchemaVersion).c_str()));
+  return transaction.commit();
+}
+
 Result<void> check_schema(sqlite3* db, const std::string& path) {
   VTPM_TRY(const auto application, query_integer(db, "PRAGMA application_id"));
   VTPM_TRY(const auto version, query_integer(db, "PRAGMA user_version"));
@@ -113,6 +140,7 @@ Result<void> check_schema(sqlite3* db, const std::string& path) {
   if (version < 1)
     return fail(ErrorCode::corrupt, fmt::format("store {} has schema version {}", path, version),
                 "restore the store from a backup");
+  if (version < kSchemaVersion) return upgrade(db, version);
   return {};
 }
 
@@ -148,6 +176,22 @@ Result<OpenStore> open_store_file(const std::string& path) {
                 fmt::format("store {}: the file system cannot hold a write-ahead log", path),
                 "put the store on a local file system");
   return store;
+}
+
+Result<Database> open_store_to_read(const std::string& path) {
+  sqlite3* raw = nullptr;
+  const int rc = sqlite3_open_v2(
+      path.c_str(), &raw,
+      SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW | SQLITE_OPEN_EXRESCODE,
+      nullptr);
+  Database db(raw);
+  if (rc != SQLITE_OK) return fail_sqlite(rc, fmt::format("cannot open store {}", path));
+  sqlite3_busy_timeout(raw, kBusyTimeoutMs);
+  sqlite3_limit(raw, SQLITE_LIMIT_LENGTH, kLongestRow);
+  sqlite3_db_config(raw, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
+  VTPM_CHECK(execute(raw, "PRAGMA query_only = ON"));
+  VTPM_CHECK(execute(raw, "PRAGMA cell_size_check = ON"));
+  return db;
 }
 
 }  // namespace vtpm::store

@@ -17,4 +17,7 @@ struct OpenStore {
 // Makes folder, files and tables where they are missing; errors as open_sqlite() in store.h.
 Result<OpenStore> open_store_file(const std::string& path);
 
+// A connection that only reads, beside the one that holds the lock. Makes nothing.
+Result<Database> open_store_to_read(const std::string& path);
+
 }  // namespace vtpm::store

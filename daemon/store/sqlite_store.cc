@@ -7,116 +7,15 @@
 
 #include "store/checks.h"
 #include "store/sqlite.h"
+#include "store/sqlite_record.h"
 #include "store/sqlite_schema.h"
+#include "store/sqlite_statements.h"
 #include "store/store.h"
 
 namespace vtpm::store {
 namespace {
 
-// The columns that read_record() takes.
-#define VTPM_SELECT_RECORD                                                                     \
-  "SELECT uuid, name, owner, kind, mode, node, socket_path, linux_hmac, command_timeout_ms, "  \
-  "detach_timeout_ms, manager, d.epoch, d.generation, wrapped_key, powered, failure, s.epoch," \
-  " s.generation, s.sealed FROM device d LEFT JOIN state s ON s.device = d.id"
-// The compare of compare-and-swap: parameters 1 to 4 of every statement that changes a record.
-#define VTPM_IF_UNCHANGED " WHERE uuid = ?1 AND manager = ?2 AND epoch = ?3 AND generation = ?4"
-
-enum class Sql : std::uint8_t {
-  get,
-  find,
-  list,
-  is_buried,
-  insert,
-  acquire,
-  commit,
-  put_state,
-  drop_state,
-  set_powered,
-  set_failure,
-  release,
-  remove,
-  bury,
-  integrity,
-  foreign_keys,
-  empty_log,
-  count
-};
-
-constexpr const char* text_of(Sql sql) {
-  switch (sql) {
-    case Sql::get: return VTPM_SELECT_RECORD " WHERE uuid = ?1";
-    case Sql::find: return "SELECT uuid FROM device WHERE name = ?1";
-    case Sql::list: return VTPM_SELECT_RECORD " WHERE name > ?1 ORDER BY name LIMIT ?2";
-    case Sql::is_buried: return "SELECT uuid FROM tombstone WHERE uuid = ?1";
-    case Sql::insert:
-      return "INSERT INTO device (uuid, name, owner, kind, mode, node, socket_path, linux_hmac, "
-             "command_timeout_ms, detach_timeout_ms, manager, epoch, generation, wrapped_key, "
-             "powered, failure) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16)";
-    case Sql::acquire: return "UPDATE device SET manager = ?5, epoch = epoch + 1" VTPM_IF_UNCHANGED;
-    case Sql::commit:
-      return "UPDATE device SET generation = generation + 1, "
-             "wrapped_key = iif(length(?5) > 0, ?5, wrapped_key)" VTPM_IF_UNCHANGED;
-    case Sql::put_state:
-      return "INSERT INTO state (device, epoch, generation, sealed) "
-             "SELECT id, ?2, ?3, ?4 FROM device WHERE uuid = ?1 "
-             "ON CONFLICT (device) DO UPDATE SET epoch = ?2, generation = ?3, sealed = ?4";
-    case Sql::drop_state:
-      return "DELETE FROM state WHERE device = (SELECT id FROM device WHERE uuid = ?1)";
-    case Sql::set_powered: return "UPDATE device SET powered = ?5" VTPM_IF_UNCHANGED;
-    case Sql::set_failure: return "UPDATE device SET failure = ?5" VTPM_IF_UNCHANGED;
-    case Sql::release: return "UPDATE device SET manager = ''" VTPM_IF_UNCHANGED;
-    case Sql::remove: return "DELETE FROM device" VTPM_IF_UNCHANGED;
-    case Sql::bury: return "INSERT INTO tombstone (uuid) VALUES (?1)";
-    case Sql::integrity: return "PRAGMA integrity_check(1)";
-    case Sql::foreign_keys: return "PRAGMA foreign_key_check";
-    case Sql::empty_log: return "PRAGMA wal_checkpoint(TRUNCATE)";
-    case Sql::count: break;
-  }
-  return "";
-}
-
-tl::unexpected<Error> damaged() {
-  return fail(ErrorCode::corrupt, "store: a record holds values that vtpmd never writes",
-              "restore the store from a backup");
-}
-
 std::int64_t to_column(std::uint64_t v) { return static_cast<std::int64_t>(v); }
-
-// Narrows a column; what does not fit marks the whole record as damaged.
-template <class T>
-T number(const Query& row, int column, bool& ok) {
-  const std::int64_t v = row.integer(column);
-  if (!std::in_range<T>(v)) ok = false;
-  return static_cast<T>(v);
-}
-
-Result<Record> read_record(const Query& row) {
-  Record r;
-  bool ok = true;
-  const ByteView uuid = row.blob(0);
-  if (uuid.size() != r.uuid.bytes.size()) return damaged();
-  std::ranges::copy(uuid, r.uuid.bytes.begin());
-  r.settings.name = row.text(1);
-  r.settings.owner = row.text(2);
-  r.settings.kind = number<std::uint8_t>(row, 3, ok);
-  r.settings.mode = number<std::uint8_t>(row, 4, ok);
-  r.settings.node = number<std::uint8_t>(row, 5, ok);
-  r.settings.socket_path = row.text(6);
-  r.settings.linux_hmac = row.integer(7) != 0;
-  r.settings.command_timeout_ms = number<std::uint32_t>(row, 8, ok);
-  r.settings.detach_timeout_ms = number<std::uint32_t>(row, 9, ok);
-  r.version.owner = row.text(10);
-  r.version.epoch = number<std::uint64_t>(row, 11, ok);
-  r.version.generation = number<std::uint64_t>(row, 12, ok);
-  r.wrapped_key = to_bytes(row.blob(13));
-  r.powered = row.integer(14) != 0;
-  r.failure = row.text(15);
-  r.state.epoch = number<std::uint64_t>(row, 16, ok);
-  r.state.generation = number<std::uint64_t>(row, 17, ok);
-  r.state.bytes = to_bytes(row.blob(18));
-  if (!ok || !check_record(r)) return damaged();
-  return r;
-}
 
 // Per-record answers of a batch: they say nothing about the other records or the file.
 bool is_answer(ErrorCode code) {
@@ -132,17 +31,21 @@ class SqliteStore final : public Store {
   Result<void> create(const Record& record) override;
   Result<Record> get(const Uuid& uuid) override;
   Result<std::optional<Uuid>> find(const std::string& name) override;
-  Result<std::vector<Record>> list(const std::string& after, std::size_t limit) override;
-  Result<Version> acquire(const Uuid& uuid, const Version& expected,
-                          const std::string& new_owner) override;
+  Result<std::vector<Entry>> list(const std::string& after, std::size_t limit) override;
+  Result<Version> acquire(const Uuid& uuid, const Version& expected, const std::string& new_owner,
+                          ByteView voucher) override;
   Result<Version> commit(const Uuid& uuid, const Version& expected, const SealedBlob& state,
-                         ByteView wrapped_key) override;
+                         ByteView wrapped_key, ByteView voucher) override;
   std::vector<Result<Version>> commit_all(const std::vector<CommitRequest>& requests) override;
-  Result<void> set_powered(const Uuid& uuid, const Version& expected, bool powered) override;
-  Result<void> set_failure(const Uuid& uuid, const Version& expected,
-                           const std::string& reason) override;
-  Result<Version> release(const Uuid& uuid, const Version& expected) override;
+  Result<void> set_powered(const Uuid& uuid, const Version& expected, bool powered,
+                           ByteView voucher) override;
+  Result<void> set_failure(const Uuid& uuid, const Version& expected, const std::string& reason,
+                           ByteView voucher) override;
+  Result<Version> release(const Uuid& uuid, const Version& expected, ByteView voucher) override;
   Result<void> remove(const Uuid& uuid, const Version& expected) override;
+  Result<void> discard(const Uuid& uuid) override;
+  Result<Bytes> note() override;
+  Result<void> revise(const std::vector<Revision>& revisions, ByteView note) override;
   Result<void> check() override;
   [[nodiscard]] std::string description() const override {
     return std::string("SQLite ") + ::sqlite3_libversion();
@@ -251,7 +154,7 @@ Result<void> SqliteStore::create(const Record& r) {
                  integer(s.node), s.socket_path, integer(s.linux_hmac),
                  integer(s.command_timeout_ms), integer(s.detach_timeout_ms), r.version.owner,
                  to_column(r.version.epoch), to_column(r.version.generation),
-                 ByteView(r.wrapped_key), integer(r.powered), r.failure));
+                 ByteView(r.wrapped_key), integer(r.powered), r.failure, ByteView(r.voucher)));
   VTPM_CHECK(put_state(r.uuid, r.state));
   return transaction.commit();
 }
@@ -261,6 +164,7 @@ Result<Record> SqliteStore::get(const Uuid& uuid) {
   const int rc = q.step();
   if (rc == SQLITE_DONE)
     return fail(ErrorCode::not_found, fmt::format("there is no device {}", uuid.to_string()));
+  if (rc == SQLITE_TOOBIG) return damaged();
   if (rc != SQLITE_ROW) return failed(rc);
   return read_record(q);
 }
@@ -277,33 +181,46 @@ Result<std::optional<Uuid>> SqliteStore::find(const std::string& name) {
   return uuid;
 }
 
-Result<std::vector<Record>> SqliteStore::list(const std::string& after, std::size_t limit) {
-  std::vector<Record> records;
+Result<std::vector<Store::Entry>> SqliteStore::list(const std::string& after, std::size_t limit) {
+  std::vector<Entry> entries;
   const auto rows =
       std::int64_t{std::in_range<std::int32_t>(limit) ? static_cast<std::int32_t>(limit)
                                                       : std::numeric_limits<std::int32_t>::max()};
-  Query q = query(Sql::list, after, rows);
-  int rc = SQLITE_OK;
-  while ((rc = q.step()) == SQLITE_ROW) {
-    VTPM_TRY(Record record, read_record(q));
-    records.push_back(std::move(record));
+  {
+    Query q = query(Sql::list, after, rows);
+    int rc = SQLITE_OK;
+    while ((rc = q.step()) == SQLITE_ROW) {
+      Entry entry{.uuid = {}, .name = q.text(1), .record = damaged()};
+      if (const ByteView uuid = q.blob(0); uuid.size() == entry.uuid.bytes.size())
+        std::ranges::copy(uuid, entry.uuid.bytes.begin());
+      entries.push_back(std::move(entry));
+    }
+    if (rc != SQLITE_DONE) return failed(rc);
   }
-  if (rc != SQLITE_DONE) return failed(rc);
-  return records;
+  for (Entry& entry : entries) {
+    if (entry.uuid.is_nil()) continue;
+    entry.record = get(entry.uuid);
+    const bool answer = entry.record || entry.record.error().code == ErrorCode::corrupt;
+    if (!answer) return tl::unexpected<Error>(entry.record.error());
+  }
+  return entries;
 }
 
 Result<Version> SqliteStore::acquire(const Uuid& uuid, const Version& expected,
-                                     const std::string& new_owner) {
+                                     const std::string& new_owner, ByteView voucher) {
   VTPM_CHECK(check_text(new_owner, "id of the manager"));
+  VTPM_CHECK(check_voucher(voucher));
   if (new_owner.empty())
     return fail(ErrorCode::invalid_argument, "a manager without an id cannot take a device");
-  VTPM_CHECK(swap_alone(Sql::acquire, uuid, expected, new_owner));
+  VTPM_CHECK(swap_alone(Sql::acquire, uuid, expected, new_owner, voucher));
   return Version{new_owner, expected.epoch + 1, expected.generation};
 }
 
 Result<Version> SqliteStore::commit(const Uuid& uuid, const Version& expected,
-                                    const SealedBlob& state, ByteView wrapped_key) {
-  return std::move(commit_all({{uuid, expected, state, to_bytes(wrapped_key)}}).front());
+                                    const SealedBlob& state, ByteView wrapped_key,
+                                    ByteView voucher) {
+  return std::move(
+      commit_all({{uuid, expected, state, to_bytes(wrapped_key), to_bytes(voucher)}}).front());
 }
 
 std::vector<Result<Version>> SqliteStore::commit_all(const std::vector<CommitRequest>& requests) {
@@ -345,23 +262,28 @@ Result<void> SqliteStore::commit_batch(const std::vector<CommitRequest>& request
 }
 
 Result<Version> SqliteStore::commit_one(const CommitRequest& request) {
-  VTPM_CHECK(swap(Sql::commit, request.uuid, request.expected, ByteView(request.wrapped_key)));
+  VTPM_CHECK(swap(Sql::commit, request.uuid, request.expected, ByteView(request.wrapped_key),
+                  ByteView(request.voucher)));
   VTPM_CHECK(put_state(request.uuid, request.state));
   return Version{request.expected.owner, request.expected.epoch, request.expected.generation + 1};
 }
 
-Result<void> SqliteStore::set_powered(const Uuid& uuid, const Version& expected, bool powered) {
-  return swap_alone(Sql::set_powered, uuid, expected, std::int64_t{powered});
+Result<void> SqliteStore::set_powered(const Uuid& uuid, const Version& expected, bool powered,
+                                      ByteView voucher) {
+  VTPM_CHECK(check_voucher(voucher));
+  return swap_alone(Sql::set_powered, uuid, expected, std::int64_t{powered}, voucher);
 }
 
 Result<void> SqliteStore::set_failure(const Uuid& uuid, const Version& expected,
-                                      const std::string& reason) {
+                                      const std::string& reason, ByteView voucher) {
   VTPM_CHECK(check_text(reason, "reason of the failure"));
-  return swap_alone(Sql::set_failure, uuid, expected, reason);
+  VTPM_CHECK(check_voucher(voucher));
+  return swap_alone(Sql::set_failure, uuid, expected, reason, voucher);
 }
 
-Result<Version> SqliteStore::release(const Uuid& uuid, const Version& expected) {
-  VTPM_CHECK(swap_alone(Sql::release, uuid, expected));
+Result<Version> SqliteStore::release(const Uuid& uuid, const Version& expected, ByteView voucher) {
+  VTPM_CHECK(check_voucher(voucher));
+  VTPM_CHECK(swap_alone(Sql::release, uuid, expected, voucher));
   return Version{"", expected.epoch, expected.generation};
 }
 
@@ -379,27 +301,56 @@ Result<void> SqliteStore::remove(const Uuid& uuid, const Version& expected) {
   return {};
 }
 
+Result<void> SqliteStore::discard(const Uuid& uuid) {
+  {
+    VTPM_TRY(Transaction transaction, Transaction::begin(file_.db.get()));
+    VTPM_CHECK(run(Sql::discard, ByteView(uuid.bytes)));
+    if (sqlite3_changes64(file_.db.get()) == 0)
+      return fail(ErrorCode::not_found, fmt::format("there is no device {}", uuid.to_string()));
+    VTPM_CHECK(run(Sql::bury, ByteView(uuid.bytes)));
+    VTPM_CHECK(transaction.commit());
+  }
+  (void)query(Sql::empty_log).step();
+  return {};
+}
+
+Result<Bytes> SqliteStore::note() {
+  Query q = query(Sql::note);
+  const int rc = q.step();
+  if (rc == SQLITE_DONE) return Bytes{};
+  if (rc != SQLITE_ROW) return failed(rc);
+  Bytes note = to_bytes(q.blob(0));
+  VTPM_CHECK(check_note(note));
+  return note;
+}
+
+Result<void> SqliteStore::revise(const std::vector<Revision>& revisions, ByteView note) {
+  VTPM_CHECK(check_note(note));
+  {
+    VTPM_TRY(Transaction transaction, Transaction::begin(file_.db.get()));
+    for (const Revision& r : revisions) {
+      VTPM_CHECK(check_revision(r));
+      VTPM_CHECK(
+          swap(Sql::revise, r.uuid, r.expected, ByteView(r.wrapped_key), ByteView(r.voucher)));
+    }
+    VTPM_CHECK(run(Sql::put_note, note));
+    VTPM_CHECK(transaction.commit());
+  }
+  // Keys that are not used any more: out of the log, too.
+  (void)query(Sql::empty_log).step();
+  return {};
+}
+
 Result<void> SqliteStore::check() {
-  {
-    Query q = query(Sql::integrity);
-    const int rc = q.step();
-    if (rc != SQLITE_ROW) return failed(rc);
-    if (const std::string verdict = q.text(0); verdict != "ok")
-      return fail(ErrorCode::corrupt, fmt::format("store: {}", verdict),
-                  "restore the store from a backup");
-  }
-  {
-    Query q = query(Sql::foreign_keys);
-    const int rc = q.step();
-    if (rc == SQLITE_ROW) return damaged();
-    if (rc != SQLITE_DONE) return failed(rc);
-  }
+  VTPM_CHECK(check_pages(file_.db.get()));
   static constexpr std::size_t kPage = 64;
   std::string after;
   while (true) {
-    VTPM_TRY(const auto records, list(after, kPage));
-    if (records.size() < kPage) return {};
-    after = records.back().settings.name;
+    VTPM_TRY(const auto entries, list(after, kPage));
+    for (const Entry& entry : entries)
+      if (!entry.record) return tl::unexpected<Error>(entry.record.error());
+    if (entries.size() < kPage) return {};
+    after = entries.back().name;
   }
 }
 
@@ -407,6 +358,18 @@ Result<void> SqliteStore::check() {
 
 Result<std::unique_ptr<Store>> open_sqlite(const std::string& path) {
   return SqliteStore::open(path);
+}
+
+Result<void> check_sqlite(const std::string& path) {
+  VTPM_TRY(const Database db, open_store_to_read(path));
+  VTPM_CHECK(check_pages(db.get()));
+  VTPM_TRY(const Statement all, Statement::prepare(db.get(), VTPM_SELECT_RECORD));
+  Query q(all);
+  int rc = SQLITE_OK;
+  while ((rc = q.step()) == SQLITE_ROW) VTPM_CHECK(read_record(q));
+  if (rc == SQLITE_TOOBIG) return damaged();
+  if (rc != SQLITE_DONE) return fail_sqlite(rc, "store");
+  return {};
 }
 
 }  // namespace vtpm::store

@@ -39,8 +39,8 @@ class SqliteFile : public ::testing::Test {
     ASSERT_TRUE(store.has_value()) << store.error().message;
     for (unsigned i = 1; i <= n; i++) {
       ASSERT_OK((*store)->create(test_record(i)));
-      const Version v = *(*store)->acquire(test_uuid(i), Version{}, "m");
-      ASSERT_OK((*store)->commit(test_uuid(i), v, test_blob(v, 9000), as_bytes("key")));
+      const Version v = *(*store)->acquire(test_uuid(i), Version{}, "m", {});
+      ASSERT_OK((*store)->commit(test_uuid(i), v, test_blob(v, 9000), as_bytes("key"), {}));
     }
   }
   // Another program that writes into the file.
@@ -120,13 +120,32 @@ TEST_F(SqliteFile, IsOpenInOneManagerAtATime) {
 
 TEST_F(SqliteFile, OfANewerVersionIsLeftAlone) {
   fill(1);
-  tamper("PRAGMA user_version = 2");
+  tamper("PRAGMA user_version = 3");
   const std::string before = read_file(path_);
   const auto result = open();
   EXPECT_FAILS(result, unsupported);
-  EXPECT_THAT(result.error().message, HasSubstr("schema version 2, this vtpmd knows 1"));
+  EXPECT_THAT(result.error().message, HasSubstr("schema version 3, this vtpmd knows 2"));
   EXPECT_THAT(result.error().hint, HasSubstr("upgrade vtpmd"));
   EXPECT_EQ(read_file(path_), before);
+}
+
+// What version 1 was: no vouchers and no note.
+TEST_F(SqliteFile, OfVersionOneComesOutWithoutVouchers) {
+  fill(2);
+  tamper("ALTER TABLE device DROP COLUMN voucher; DROP TABLE note; PRAGMA user_version = 1");
+  {
+    const auto store = open_sqlite(path_);
+    ASSERT_TRUE(store.has_value()) << store.error().message;
+    const auto record = (*store)->get(test_uuid(1));
+    ASSERT_TRUE(record.has_value()) << record.error().message;
+    EXPECT_TRUE(record->voucher.empty());
+    EXPECT_FALSE(record->state.bytes.empty());
+    EXPECT_TRUE((*store)->note()->empty());
+    ASSERT_OK((*store)->revise({}, as_bytes("note")));
+  }
+  EXPECT_TRUE(open().has_value());
+  tamper("PRAGMA user_version = 1");  // with the tables of a later one
+  EXPECT_FAILS(open(), corrupt);
 }
 
 TEST_F(SqliteFile, OfAnotherProgramIsLeftAlone) {
@@ -191,6 +210,10 @@ TEST_F(SqliteFile, HostileRowsAreCorrupt) {
     EXPECT_FALSE(checked.has_value()) << sql;
     (void)(*store)->get(test_uuid(1));
     (void)(*store)->find("device-1");
+    // A bad row hides no good one.
+    const auto entries = (*store)->list("", 10);
+    ASSERT_TRUE(entries.has_value()) << sql;
+    EXPECT_EQ(entries->size(), 2U) << sql;
   }
 }
 
@@ -217,7 +240,7 @@ TEST_F(SqliteFile, SurvivesDamageAnywhere) {
     if (!(*store)->check()) found++;
     std::vector<Store::CommitRequest> requests;
     const Version v{"m", 1, 1};
-    for (unsigned n = 1; n <= 20; n++) requests.push_back({test_uuid(n), v, test_blob(v), {}});
+    for (unsigned n = 1; n <= 20; n++) requests.push_back({test_uuid(n), v, test_blob(v), {}, {}});
     EXPECT_EQ((*store)->commit_all(requests).size(), 20U);
     (void)(*store)->list("", 100);
     (void)(*store)->create(test_record(50));

@@ -3,8 +3,9 @@
 //
 // Small on purpose: what a distributed store can also give. Every write is a compare-and-swap on
 // (owner, epoch, generation), so a stale writer changes nothing. Blobs are opaque and sealed by the
-// caller (sealing.h). Threads: one caller at a time; the manager's loop is that caller.
-// Each call is atomic and durable before it returns OK.
+// caller (sealing.h); so are vouchers: each write brings that of the record as it is after it.
+// The store holds no key and makes no such check itself. Threads: one caller at a time; the
+// manager's loop is that caller. Each call is atomic and durable before it returns OK.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +23,8 @@ namespace vtpm::store {
 // Limits; over them a call fails with TOO_LARGE. A checkpoint encodes to less than 200 KiB.
 inline constexpr std::size_t kMaxStateBlob = std::size_t{256} * 1024;
 inline constexpr std::size_t kMaxWrappedKey = 256;
+inline constexpr std::size_t kMaxVoucher = 256;
+inline constexpr std::size_t kMaxNote = 4096;
 inline constexpr std::size_t kMaxText = 1024;       // owner, failure, id of a manager; no NUL
 inline constexpr std::size_t kMaxSocketPath = 107;  // sun_path of unix(7), without its NUL
 
@@ -65,6 +68,8 @@ struct Record {
   bool powered = false;
   // Why the device is `failed`; empty = it is not.
   std::string failure;
+  // What the caller vouches for all of the above with (device/records.h); opaque here.
+  Bytes voucher;
 };
 
 class Store {
@@ -75,33 +80,54 @@ class Store {
   virtual Result<void> create(const Record& record) = 0;
   virtual Result<Record> get(const Uuid& uuid) = 0;
   virtual Result<std::optional<Uuid>> find(const std::string& name) = 0;
-  // In the order of names; `after` empty = from the start.
-  virtual Result<std::vector<Record>> list(const std::string& after, std::size_t limit) = 0;
+  // In the order of names; `after` empty = from the start. A record that cannot be read is an entry
+  // with that error and does not hide its neighbours; its uuid is nil if that is damaged, too.
+  struct Entry {
+    Uuid uuid;
+    std::string name;  // as it is there: not checked
+    Result<Record> record;
+  };
+  virtual Result<std::vector<Entry>> list(const std::string& after, std::size_t limit) = 0;
 
   // Takes the device for `new_owner`: epoch + 1, if its version is still `expected`; CONFLICT else.
   virtual Result<Version> acquire(const Uuid& uuid, const Version& expected,
-                                  const std::string& new_owner) = 0;
+                                  const std::string& new_owner, ByteView voucher) = 0;
   // Replaces state (and wrapped_key, if not empty): generation + 1, if version is `expected`.
   // `state` must have been sealed under expected.epoch and expected.generation + 1.
   virtual Result<Version> commit(const Uuid& uuid, const Version& expected, const SealedBlob& state,
-                                 ByteView wrapped_key) = 0;
+                                 ByteView wrapped_key, ByteView voucher) = 0;
   // Several commits in one durable transaction; each has its own result.
   struct CommitRequest {
     Uuid uuid;
     Version expected;
     SealedBlob state;
     Bytes wrapped_key;
+    Bytes voucher;
   };
   virtual std::vector<Result<Version>> commit_all(const std::vector<CommitRequest>& requests) = 0;
 
-  virtual Result<void> set_powered(const Uuid& uuid, const Version& expected, bool powered) = 0;
+  virtual Result<void> set_powered(const Uuid& uuid, const Version& expected, bool powered,
+                                   ByteView voucher) = 0;
   virtual Result<void> set_failure(const Uuid& uuid, const Version& expected,
-                                   const std::string& reason) = 0;
-  virtual Result<Version> release(const Uuid& uuid, const Version& expected) = 0;
+                                   const std::string& reason, ByteView voucher) = 0;
+  virtual Result<Version> release(const Uuid& uuid, const Version& expected, ByteView voucher) = 0;
   // Leaves a tombstone: the uuid is never used again.
   virtual Result<void> remove(const Uuid& uuid, const Version& expected) = 0;
+  // The same for a record that cannot be read: whatever it holds.
+  virtual Result<void> discard(const Uuid& uuid) = 0;
 
-  // Every page checked; what `vtpmctl doctor` runs.
+  // What the caller notes of the store as a whole; opaque, empty at first.
+  virtual Result<Bytes> note() = 0;
+  // All of these and the note, in one durable transaction, or nothing. No version changes.
+  struct Revision {
+    Uuid uuid;
+    Version expected;
+    Bytes wrapped_key;  // empty = as it is
+    Bytes voucher;
+  };
+  virtual Result<void> revise(const std::vector<Revision>& revisions, ByteView note) = 0;
+
+  // Every page and every record checked.
   virtual Result<void> check() = 0;
   // What it is made of, for people: "SQLite 3.40.1".
   [[nodiscard]] virtual std::string description() const = 0;
@@ -111,6 +137,9 @@ class Store {
 // is not there. Errors: BUSY if another process has this store open (`path`.lock says who),
 // UNSUPPORTED if a newer vtpmd wrote it, CORRUPT, PERMISSION if others may read it.
 Result<std::unique_ptr<Store>> open_sqlite(const std::string& path);
+// check() by a connection of its own that only reads: for any thread, while a manager has the store
+// open. CORRUPT says what is wrong.
+Result<void> check_sqlite(const std::string& path);
 
 bool valid_name(const std::string& name);
 

@@ -77,6 +77,7 @@ inline void expect_same(const Record& a, const Record& b) {
   EXPECT_EQ(a.state, b.state);
   EXPECT_EQ(a.powered, b.powered);
   EXPECT_EQ(a.failure, b.failure);
+  EXPECT_EQ(a.voucher, b.voucher);
 }
 
 template <class T>

@@ -23,6 +23,7 @@ TEST_P(StoreContract, GivesBackWhatWasCreated) {
   r.state = test_blob({"", 7, 8}, 5000);
   r.powered = true;
   r.failure = "volatile state lost";
+  r.voucher = to_bytes(as_bytes("voucher"));
   ASSERT_OK(store().create(r));
   ASSERT_OK(store().create(test_record(2)));
   reopen();
@@ -88,6 +89,7 @@ TEST_P(StoreContract, RefusesBadRecords) {
   refused(ErrorCode::too_large, [](Record& r) { r.failure.assign(kMaxText + 1, 'x'); });
   refused(ErrorCode::too_large,
           [](Record& r) { r.settings.socket_path.assign(kMaxSocketPath + 1, 'x'); });
+  refused(ErrorCode::too_large, [](Record& r) { r.voucher.resize(kMaxVoucher + 1); });
   refused(ErrorCode::too_large, [](Record& r) { r.wrapped_key.resize(kMaxWrappedKey + 1); });
   refused(ErrorCode::too_large, [](Record& r) { r.state.bytes.resize(kMaxStateBlob + 1); });
   for (const std::uint64_t counter : {std::uint64_t{1} << 63, ~std::uint64_t{0}}) {
@@ -109,7 +111,11 @@ TEST_P(StoreContract, ListsInOrderOfNamesByPages) {
     std::vector<std::string> out;
     const auto records = store().list(after, limit);
     if (!records) return std::vector<std::string>{records.error().message};
-    for (const Record& r : *records) out.push_back(r.settings.name);
+    for (const Store::Entry& entry : *records) {
+      EXPECT_TRUE(entry.record && entry.record->settings.name == entry.name &&
+                  entry.record->uuid == entry.uuid);
+      out.push_back(entry.name);
+    }
     return out;
   };
   const std::vector<std::string> all{"B", "a", "a-1", "a.1", "b", "c0"};
@@ -133,21 +139,21 @@ TEST_P(StoreContract, FindsByName) {
 TEST_P(StoreContract, CountsEpochsAndGenerations) {
   ASSERT_OK(store().create(test_record(1)));
   const Uuid id = test_uuid(1);
-  auto v = store().acquire(id, Version{}, "manager-a");
+  auto v = store().acquire(id, Version{}, "manager-a", {});
   ASSERT_TRUE(v.has_value());
   EXPECT_EQ(*v, kHeld);
   for (std::uint64_t generation = 1; generation <= 3; generation++) {
     const SealedBlob blob = test_blob(*v, 1000 * generation);
-    v = store().commit(id, *v, blob, {});
+    v = store().commit(id, *v, blob, {}, {});
     ASSERT_TRUE(v.has_value()) << v.error().message;
     EXPECT_EQ(*v, (Version{"manager-a", 1, generation}));
     EXPECT_EQ(store().get(id)->state, blob);
   }
   const SealedBlob kept = store().get(id)->state;
-  v = store().release(id, *v);
+  v = store().release(id, *v, {});
   ASSERT_TRUE(v.has_value());
   EXPECT_EQ(*v, (Version{"", 1, 3}));
-  v = store().acquire(id, *v, "manager-b");
+  v = store().acquire(id, *v, "manager-b", {});
   ASSERT_TRUE(v.has_value());
   EXPECT_EQ(*v, (Version{"manager-b", 2, 3}));
   reopen();
@@ -158,17 +164,17 @@ TEST_P(StoreContract, CountsEpochsAndGenerations) {
 TEST_P(StoreContract, CommitKeepsTheWrappedKeyUnlessGivenANewOne) {
   ASSERT_OK(store().create(test_record(1)));
   const Uuid id = test_uuid(1);
-  Version v = *store().acquire(id, Version{}, "m");
+  Version v = *store().acquire(id, Version{}, "m", {});
   const Bytes first = to_bytes(as_bytes("first"));
   const Bytes second = to_bytes(as_bytes("second"));
-  v = *store().commit(id, v, test_blob(v), first);
+  v = *store().commit(id, v, test_blob(v), first, {});
   EXPECT_EQ(store().get(id)->wrapped_key, first);
-  v = *store().commit(id, v, test_blob(v), {});
+  v = *store().commit(id, v, test_blob(v), {}, {});
   EXPECT_EQ(store().get(id)->wrapped_key, first);
-  v = *store().commit(id, v, test_blob(v), second);
+  v = *store().commit(id, v, test_blob(v), second, {});
   EXPECT_EQ(store().get(id)->wrapped_key, second);
   // No state at all is a state: back to read-only without identity.
-  v = *store().commit(id, v, SealedBlob{}, {});
+  v = *store().commit(id, v, SealedBlob{}, {}, {});
   EXPECT_EQ(store().get(id)->state, SealedBlob{});
   EXPECT_EQ(store().get(id)->version.generation, 4U);
 }
@@ -176,24 +182,24 @@ TEST_P(StoreContract, CommitKeepsTheWrappedKeyUnlessGivenANewOne) {
 TEST_P(StoreContract, CommitTakesBlobsUpToTheLimitOnly) {
   ASSERT_OK(store().create(test_record(1)));
   const Uuid id = test_uuid(1);
-  Version v = *store().acquire(id, Version{}, "m");
-  v = *store().commit(id, v, test_blob(v, kMaxStateBlob), Bytes(kMaxWrappedKey));
+  Version v = *store().acquire(id, Version{}, "m", {});
+  v = *store().commit(id, v, test_blob(v, kMaxStateBlob), Bytes(kMaxWrappedKey), {});
   EXPECT_EQ(store().get(id)->state.bytes.size(), kMaxStateBlob);
-  EXPECT_FAILS(store().commit(id, v, test_blob(v, kMaxStateBlob + 1), {}), too_large);
-  EXPECT_FAILS(store().commit(id, v, test_blob(v), Bytes(kMaxWrappedKey + 1)), too_large);
+  EXPECT_FAILS(store().commit(id, v, test_blob(v, kMaxStateBlob + 1), {}, {}), too_large);
+  EXPECT_FAILS(store().commit(id, v, test_blob(v), Bytes(kMaxWrappedKey + 1), {}), too_large);
   EXPECT_EQ(store().get(id)->version, v);
 }
 
 TEST_P(StoreContract, CommitRefusesAStateSealedForAnotherVersion) {
   ASSERT_OK(store().create(test_record(1)));
   const Uuid id = test_uuid(1);
-  const Version v = *store().acquire(id, Version{}, "m");
+  const Version v = *store().acquire(id, Version{}, "m", {});
   for (const auto& [epoch, generation] : std::vector<std::pair<std::uint64_t, std::uint64_t>>{
            {v.epoch, v.generation}, {v.epoch, v.generation + 2}, {v.epoch + 1, 1}, {0, 1}}) {
     SealedBlob blob = test_blob(v);
     blob.epoch = epoch;
     blob.generation = generation;
-    EXPECT_FAILS(store().commit(id, v, blob, {}), invalid_argument);
+    EXPECT_FAILS(store().commit(id, v, blob, {}, {}), invalid_argument);
   }
   EXPECT_EQ(store().get(id)->version, v);
 }
@@ -211,16 +217,16 @@ TEST_P(StoreContract, AStaleWriterChangesNothing) {
                                    {"MANAGER-A", 5, 7}, {"manager-a", 7, 5}};
   for (const Version& v : stale) {
     SCOPED_TRACE(v.owner + " " + std::to_string(v.epoch) + " " + std::to_string(v.generation));
-    EXPECT_FAILS(store().acquire(id, v, "thief"), conflict);
-    EXPECT_FAILS(store().commit(id, v, test_blob(v), as_bytes("key")), conflict);
-    EXPECT_FAILS(store().commit_all({{id, v, test_blob(v), {}}}).front(), conflict);
-    EXPECT_FAILS(store().set_powered(id, v, false), conflict);
-    EXPECT_FAILS(store().set_failure(id, v, "lies"), conflict);
-    EXPECT_FAILS(store().release(id, v), conflict);
+    EXPECT_FAILS(store().acquire(id, v, "thief", {}), conflict);
+    EXPECT_FAILS(store().commit(id, v, test_blob(v), as_bytes("key"), {}), conflict);
+    EXPECT_FAILS(store().commit_all({{id, v, test_blob(v), {}, {}}}).front(), conflict);
+    EXPECT_FAILS(store().set_powered(id, v, false, {}), conflict);
+    EXPECT_FAILS(store().set_failure(id, v, "lies", {}), conflict);
+    EXPECT_FAILS(store().release(id, v, {}), conflict);
     EXPECT_FAILS(store().remove(id, v), conflict);
     expect_same(*store().get(id), r);
   }
-  EXPECT_THAT(store().release(id, stale.front()).error().message,
+  EXPECT_THAT(store().release(id, stale.front(), {}).error().message,
               HasSubstr("epoch 5 generation 7, held by manager-a"));
   reopen();
   expect_same(*store().get(id), r);
@@ -230,18 +236,19 @@ TEST_P(StoreContract, AnUnknownDeviceIsNotFoundInEveryCall) {
   const Uuid id = test_uuid(9);
   const Version v{"m", 1, 1};
   EXPECT_FAILS(store().get(id), not_found);
-  EXPECT_FAILS(store().acquire(id, v, "m"), not_found);
-  EXPECT_FAILS(store().commit(id, v, test_blob(v), {}), not_found);
-  EXPECT_FAILS(store().set_powered(id, v, true), not_found);
-  EXPECT_FAILS(store().set_failure(id, v, "x"), not_found);
-  EXPECT_FAILS(store().release(id, v), not_found);
+  EXPECT_FAILS(store().acquire(id, v, "m", {}), not_found);
+  EXPECT_FAILS(store().commit(id, v, test_blob(v), {}, {}), not_found);
+  EXPECT_FAILS(store().set_powered(id, v, true, {}), not_found);
+  EXPECT_FAILS(store().set_failure(id, v, "x", {}), not_found);
+  EXPECT_FAILS(store().release(id, v, {}), not_found);
   EXPECT_FAILS(store().remove(id, v), not_found);
 }
 
 TEST_P(StoreContract, AcquireNeedsAnId) {
   ASSERT_OK(store().create(test_record(1)));
-  EXPECT_FAILS(store().acquire(test_uuid(1), Version{}, ""), invalid_argument);
-  EXPECT_FAILS(store().acquire(test_uuid(1), Version{}, std::string("a\0b", 3)), invalid_argument);
+  EXPECT_FAILS(store().acquire(test_uuid(1), Version{}, "", {}), invalid_argument);
+  EXPECT_FAILS(store().acquire(test_uuid(1), Version{}, std::string("a\0b", 3), {}),
+               invalid_argument);
   EXPECT_EQ(store().get(test_uuid(1))->version, Version{});
 }
 
@@ -249,50 +256,50 @@ TEST_P(StoreContract, CountersDoNotWrap) {
   Record r = test_record(1);
   r.version = {"m", static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) - 1, 0};
   ASSERT_OK(store().create(r));
-  const auto last = store().acquire(r.uuid, r.version, "m");
+  const auto last = store().acquire(r.uuid, r.version, "m", {});
   ASSERT_TRUE(last.has_value());
-  EXPECT_FAILS(store().acquire(r.uuid, *last, "m"), invalid_argument);
+  EXPECT_FAILS(store().acquire(r.uuid, *last, "m", {}), invalid_argument);
   EXPECT_EQ(store().get(r.uuid)->version, *last);
   const Version huge{"m", ~std::uint64_t{0}, ~std::uint64_t{0}};
-  EXPECT_FAILS(store().acquire(r.uuid, huge, "m"), invalid_argument);
+  EXPECT_FAILS(store().acquire(r.uuid, huge, "m", {}), invalid_argument);
   EXPECT_FAILS(store().remove(r.uuid, huge), invalid_argument);
 }
 
 TEST_P(StoreContract, PowerAndFailureAreKeptAndLeaveTheVersion) {
   ASSERT_OK(store().create(test_record(1)));
   const Uuid id = test_uuid(1);
-  const Version v = *store().acquire(id, Version{}, "m");
-  ASSERT_OK(store().set_powered(id, v, true));
-  ASSERT_OK(store().set_failure(id, v, "poison frame"));
+  const Version v = *store().acquire(id, Version{}, "m", {});
+  ASSERT_OK(store().set_powered(id, v, true, {}));
+  ASSERT_OK(store().set_failure(id, v, "poison frame", {}));
   reopen();
   EXPECT_TRUE(store().get(id)->powered);
   EXPECT_EQ(store().get(id)->failure, "poison frame");
   EXPECT_EQ(store().get(id)->version, v);
-  ASSERT_OK(store().set_powered(id, v, false));
-  ASSERT_OK(store().set_failure(id, v, ""));
+  ASSERT_OK(store().set_powered(id, v, false, {}));
+  ASSERT_OK(store().set_failure(id, v, "", {}));
   EXPECT_FALSE(store().get(id)->powered);
   EXPECT_EQ(store().get(id)->failure, "");
-  EXPECT_FAILS(store().set_failure(id, v, std::string(kMaxText + 1, 'x')), too_large);
+  EXPECT_FAILS(store().set_failure(id, v, std::string(kMaxText + 1, 'x'), {}), too_large);
 }
 
 TEST_P(StoreContract, CommitAllGivesEachItsOwnResult) {
   std::vector<Version> held;
   for (unsigned n = 0; n < 4; n++) {
     ASSERT_OK(store().create(test_record(n + 1)));
-    held.push_back(*store().acquire(test_uuid(n + 1), Version{}, "m"));
+    held.push_back(*store().acquire(test_uuid(n + 1), Version{}, "m", {}));
   }
   Version stale = held[1];
   stale.epoch = 0;
   const Bytes key = to_bytes(as_bytes("key"));
   const Version next{"m", 1, 1};
   const auto results = store().commit_all({
-      {test_uuid(1), held[0], test_blob(held[0]), key},
-      {test_uuid(2), stale, test_blob(stale), key},
-      {test_uuid(99), held[0], test_blob(held[0]), key},
-      {test_uuid(3), held[2], test_blob(held[2], kMaxStateBlob + 1), key},
-      {test_uuid(4), held[3], test_blob(held[3]), {}},
-      {test_uuid(4), next, test_blob(next, 300), {}},  // builds on the one before
-      {test_uuid(4), held[3], test_blob(held[3]), {}},
+      {test_uuid(1), held[0], test_blob(held[0]), key, key},
+      {test_uuid(2), stale, test_blob(stale), key, {}},
+      {test_uuid(99), held[0], test_blob(held[0]), key, {}},
+      {test_uuid(3), held[2], test_blob(held[2], kMaxStateBlob + 1), key, {}},
+      {test_uuid(4), held[3], test_blob(held[3]), {}, {}},
+      {test_uuid(4), next, test_blob(next, 300), {}, {}},  // builds on the one before
+      {test_uuid(4), held[3], test_blob(held[3]), {}, {}},
   });
   ASSERT_EQ(results.size(), 7U);
   EXPECT_EQ(results[0].value(), next);
@@ -305,11 +312,71 @@ TEST_P(StoreContract, CommitAllGivesEachItsOwnResult) {
   reopen();
   EXPECT_EQ(store().get(test_uuid(1))->state, test_blob(held[0]));
   EXPECT_EQ(store().get(test_uuid(1))->wrapped_key, key);
+  EXPECT_EQ(store().get(test_uuid(1))->voucher, key);
   EXPECT_EQ(store().get(test_uuid(2))->version, held[1]);
   EXPECT_TRUE(store().get(test_uuid(2))->wrapped_key.empty());
   EXPECT_EQ(store().get(test_uuid(3))->version, held[2]);
   EXPECT_EQ(store().get(test_uuid(4))->state, test_blob(next, 300));
   EXPECT_TRUE(store().commit_all({}).empty());
+}
+
+TEST_P(StoreContract, EveryWriteBringsItsVoucher) {
+  Record r = test_record(1);
+  r.voucher = to_bytes(as_bytes("0"));
+  ASSERT_OK(store().create(r));
+  const Uuid id = r.uuid;
+  const auto voucher = [&] { return std::string(as_text(store().get(id)->voucher)); };
+  EXPECT_EQ(voucher(), "0");
+  Version v = *store().acquire(id, Version{}, "m", as_bytes("1"));
+  EXPECT_EQ(voucher(), "1");
+  v = *store().commit(id, v, test_blob(v), {}, as_bytes("2"));
+  EXPECT_EQ(voucher(), "2");
+  ASSERT_OK(store().set_powered(id, v, true, as_bytes("3")));
+  EXPECT_EQ(voucher(), "3");
+  ASSERT_OK(store().set_failure(id, v, "x", as_bytes("4")));
+  EXPECT_EQ(voucher(), "4");
+  ASSERT_OK(store().release(id, v, as_bytes("5")));
+  EXPECT_EQ(voucher(), "5");
+  const Bytes large(kMaxVoucher + 1);
+  v.owner = "";
+  EXPECT_FAILS(store().acquire(id, v, "m", large), too_large);
+  EXPECT_FAILS(store().set_powered(id, v, true, large), too_large);
+  EXPECT_FAILS(store().set_failure(id, v, "x", large), too_large);
+  EXPECT_FAILS(store().release(id, v, large), too_large);
+  EXPECT_EQ(voucher(), "5");
+}
+
+TEST_P(StoreContract, ARevisionIsAllOrNothingAndLeavesVersions) {
+  for (unsigned n = 1; n <= 3; n++) ASSERT_OK(store().create(test_record(n)));
+  const Bytes key = to_bytes(as_bytes("key"));
+  const Bytes voucher = to_bytes(as_bytes("voucher"));
+  EXPECT_TRUE(store().note()->empty());
+  ASSERT_OK(store().revise(
+      {{test_uuid(1), Version{}, key, voucher}, {test_uuid(2), Version{}, {}, voucher}},
+      as_bytes("first")));
+  reopen();
+  EXPECT_EQ(as_text(*store().note()), "first");
+  EXPECT_EQ(store().get(test_uuid(1))->wrapped_key, key);
+  EXPECT_EQ(store().get(test_uuid(1))->voucher, voucher);
+  EXPECT_EQ(store().get(test_uuid(1))->version, Version{});
+  EXPECT_TRUE(store().get(test_uuid(2))->wrapped_key.empty());
+  EXPECT_TRUE(store().get(test_uuid(3))->voucher.empty());
+  EXPECT_FAILS(store().revise({{test_uuid(3), Version{}, key, voucher},
+                               {test_uuid(2), Version{"thief", 0, 0}, key, voucher}},
+                              as_bytes("second")),
+               conflict);
+  EXPECT_FAILS(store().revise({}, Bytes(kMaxNote + 1)), too_large);
+  EXPECT_EQ(as_text(*store().note()), "first");
+  EXPECT_TRUE(store().get(test_uuid(3))->voucher.empty());
+}
+
+TEST_P(StoreContract, DiscardNeedsNoVersionAndLeavesATombstone) {
+  ASSERT_OK(store().create(test_record(1)));
+  ASSERT_OK(store().acquire(test_uuid(1), Version{}, "m", {}));
+  ASSERT_OK(store().discard(test_uuid(1)));
+  EXPECT_FAILS(store().get(test_uuid(1)), not_found);
+  EXPECT_FAILS(store().discard(test_uuid(1)), not_found);
+  EXPECT_FAILS(store().create(test_record(1)), exists);
 }
 
 TEST_P(StoreContract, ASoundStorePassesItsCheck) {

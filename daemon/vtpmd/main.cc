@@ -14,6 +14,7 @@
 
 #include "api/server.h"
 #include "base/log.h"
+#include "device/archive.h"
 #include "device/manager.h"
 
 namespace {
@@ -27,6 +28,7 @@ struct Options {
   std::string observe_group;
   std::string log_level = "info";
   bool no_kernel = false;
+  bool accept_store = false;
 };
 
 void describe(CLI::App& app, Options& o) {
@@ -40,6 +42,9 @@ void describe(CLI::App& app, Options& o) {
   app.add_option(
       "--host-key", o.manager.host_key,
       "32 secret bytes that seal every state (default: STATE-DIR/host.key, made if absent)");
+  app.add_flag("--accept-store", o.accept_store,
+               "Say once that the store is the right one, after an upgrade or after a backup was "
+               "restored on purpose; says what it accepted and ends");
   app.add_flag("--no-kernel", o.no_kernel, "Serve socket nodes only; needs no kernel module");
   app.add_flag("--journal-anywhere", o.manager.volatile_on_any_filesystem,
                "Keep the journal in RUN-DIR even if that is not ramfs: volatile state, with its "
@@ -87,6 +92,19 @@ Result<vtpm::UniqueFd> signals_as_descriptor() {
   return fd;
 }
 
+// A person's word for a store that cannot speak for itself; never a part of serving.
+Result<void> accept_store(const Options& options) {
+  VTPM_TRY(const auto accepted, vtpm::device::Archive::accept_store(
+                                    {options.manager.state_dir, options.manager.host_key}));
+  for (const std::string& name : accepted.taken)
+    vtpm::log::notice("accepted as it is in the store", {{"device", name}});
+  for (const std::string& name : accepted.refused)
+    vtpm::log::warning("not accepted: its state does not open, or its record was changed",
+                       {{"device", name}});
+  vtpm::log::notice("the store is accepted: start vtpmd without --accept-store");
+  return {};
+}
+
 Result<void> serve(const Options& options) {
   VTPM_TRY(const vtpm::UniqueFd signals, signals_as_descriptor());
   // Before any thread: the fork server is a child of a process with one thread.
@@ -127,7 +145,8 @@ int main(int argc, char** argv) {
   vtpm::log::set_program("vtpmd");
   vtpm::log::set_level(level_of(options.log_level));
   protect_memory();
-  if (const auto served = serve(options); !served) {
+  const auto served = options.accept_store ? accept_store(options) : serve(options);
+  if (!served) {
     const Error& error = served.error();
     vtpm::log::error(error.message, {{"hint", error.hint}});
     return error.code == vtpm::ErrorCode::unavailable || error.code == vtpm::ErrorCode::not_found

@@ -63,7 +63,8 @@ Result<json> dump(const std::string& store_path, const std::string& key_path) {
   device::Vault vault(std::move(key));
   json all = json::array();
   VTPM_TRY(const auto records, store->list("", 10'000));
-  for (const store::Record& record : records) {
+  for (const store::Store::Entry& entry : records) {
+    VTPM_TRY(const store::Record record, entry.record);
     VTPM_TRY(json one, describe(vault, record));
     all.push_back(std::move(one));
   }

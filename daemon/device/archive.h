@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// Archive: the store opened and found to be the one that vtpmd left, with the host key it is under.
+//
+// A store without a note but with records is one of a vtpmd that did not vouch for them, or one
+// that somebody stripped of its vouchers: which of both nobody can tell, so a person has to say it
+// (accept_store). Everything here is for the loop's thread, or for before it runs.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "device/note.h"
+#include "device/records.h"
+#include "device/vault.h"
+#include "store/store.h"
+
+namespace vtpm::device {
+
+struct ArchiveOptions {
+  std::string state_dir;
+  std::string host_key;  // path; empty = state_dir/host.key
+};
+
+class Archive {
+ public:
+  static Result<std::unique_ptr<Archive>> open(const ArchiveOptions& options);
+
+  // A person says that the store is the right one: vouches for every record that opens under the
+  // host key. What does not is left as it is, and refused later. The names of both.
+  struct Accepted {
+    std::vector<std::string> taken;
+    std::vector<std::string> refused;
+  };
+  static Result<Accepted> accept_store(const ArchiveOptions& options);
+
+  Records& records() { return *records_; }
+  Vault& vault() { return *vault_; }
+
+ private:
+  Archive() = default;
+  static Result<std::unique_ptr<Archive>> open_files(const ArchiveOptions& options);
+  Result<std::vector<store::Store::Entry>> all();
+
+  std::unique_ptr<store::Store> store_;
+  std::unique_ptr<Vault> vault_;
+  std::unique_ptr<Records> records_;
+  Bytes note_;
+  bool empty_ = false;  // no record and no note: never used
+};
+
+}  // namespace vtpm::device

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// format (1) | run (8) | HMAC-SHA-256 of what is before it (32)
+#include "device/note.h"
+
+#include <tuple>
+
+namespace vtpm::device {
+namespace {
+
+constexpr std::uint8_t kFormat = 1;
+constexpr const char* kPurpose = "note";
+
+}  // namespace
+
+Result<Bytes> encode(const Note& note, const store::HostKey& key) {
+  Bytes out;
+  Writer(out).u8(kFormat).u64(note.run);
+  VTPM_TRY(const store::Mac mac, key.authenticate(kPurpose, out));
+  Writer(out).bytes(mac);
+  return out;
+}
+
+Result<Note> decode_note(ByteView bytes, const store::HostKey& key) {
+  const auto refused = [] {
+    return fail(ErrorCode::corrupt,
+                "the store was not written under this host key, or somebody changed its note",
+                "give vtpmd the host key that belongs to the store, or restore both from a backup");
+  };
+  constexpr std::size_t kMac = std::tuple_size_v<store::Mac>;
+  if (bytes.size() < kMac) return refused();
+  const ByteView content = bytes.first(bytes.size() - kMac);
+  VTPM_TRY(const store::Mac mac, key.authenticate(kPurpose, content));
+  if (!equal_constant_time(bytes.last(kMac), mac)) return refused();
+  Reader reader(content);
+  if (const std::uint8_t format = reader.u8(); format != kFormat)
+    return fail(ErrorCode::unsupported, "the note of the store is of a newer vtpmd",
+                "upgrade vtpmd");
+  Note note;
+  note.run = reader.u64();
+  if (!reader.done()) return refused();
+  return note;
+}
+
+}  // namespace vtpm::device
