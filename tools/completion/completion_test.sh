@@ -38,7 +38,7 @@ check() {
 
 check "start stop" st
 check "power-cycle" po
-check "create delete denied doctor list power-cycle release show start stop version watch" ""
+check "create delete denied doctor explain list power-cycle release show start stop version watch" ""
 check "web web-2" start w
 check "db web web-2" stop web ""
 check "db web web-2" denied --limit 5 ""

@@ -37,7 +37,7 @@ _vtpmctl() {
       compopt -o filenames 2>/dev/null
       return
       ;;
-    --owner | --command-timeout | --detach-timeout | --limit) return ;;
+    --owner | --command-timeout | --detach-timeout | --limit | --locality) return ;;
   esac
 
   local words=""
@@ -53,6 +53,11 @@ _vtpmctl() {
     case $verb in
       show | start | stop | delete | power-cycle | release | watch | denied)
         words=$(_vtpmctl_words "${global[@]}" __complete devices)
+        ;;
+      explain)
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+        compopt -o filenames 2>/dev/null
+        return
         ;;
       help) words=$(_vtpmctl_words __complete verbs) ;;
     esac

@@ -48,7 +48,8 @@ void declare(CommandLine& line) {
   app.set_version_flag("--version", "vtpmctl " VTPM_VERSION);
   app.footer(
       "Exit status: 0 ok, 1 failed, 2 usage, 3 not found, 4 exists or wrong state,\n"
-      "5 permission, 6 vtpmd not reachable, 7 doctor found a failure. See vtpmctl(1).\n\n"
+      "5 permission, 6 vtpmd not reachable, 7 doctor found a failure,\n8 explain: refused. See "
+      "vtpmctl(1).\n\n"
       "Examples:\n"
       "  vtpmctl create web --owner shop --start\n"
       "  vtpmctl list\n"

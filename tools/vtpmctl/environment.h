@@ -23,6 +23,7 @@ enum class Exit : int {
   permission = 5,   // this user may not
   unreachable = 6,  // vtpmd is not there; nothing was done
   unhealthy = 7,    // doctor found a failure
+  refused = 8,      // explain was given a frame that the policy refuses
 };
 
 struct Failure {

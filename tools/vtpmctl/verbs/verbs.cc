@@ -72,6 +72,14 @@ constexpr Verb kVerbs[] = {
      "  vtpmctl denied\n"
      "  vtpmctl denied golden --limit 5\n",
      declare_denied},
+    {"explain", "Say what the policy decides on a command frame, and why; or what a code means.",
+     "Works offline. A frame is given as hexadecimal digits, as a file (binary or text, also of\n"
+     "several frames) or, with -, on standard input. Exit status 8 if a frame is refused.\n\n"
+     "Examples:\n"
+     "  vtpmctl explain 80010000000c0000017b0020\n"
+     "  vtpmctl explain boot.frames --mode read-write -o json\n"
+     "  vtpmctl explain 0x156         # what a client got\n",
+     declare_explain},
     {"doctor", "Check module, vtpmd and sockets, and say how to mend what is wrong.",
      "Works also when vtpmd does not. Exit status 7 if a check failed.\n\n"
      "Examples:\n"

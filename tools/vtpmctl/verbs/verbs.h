@@ -36,6 +36,7 @@ Action declare_power_cycle(CLI::App& parser);
 Action declare_release(CLI::App& parser);
 Action declare_watch(CLI::App& parser);
 Action declare_denied(CLI::App& parser);
+Action declare_explain(CLI::App& parser);
 Action declare_doctor(CLI::App& parser);
 Action declare_version(CLI::App& parser);
 Action declare_complete(CLI::App& parser);
