@@ -9,6 +9,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 #include "journal/layout.h"
@@ -65,6 +66,9 @@ Result<void> Journal::commit(const Checkpoint& checkpoint) {
   if (encoded.size() > kMaxEncoded)
     return fail(ErrorCode::too_large, "journal: the checkpoint is over its limit");
 
+  // Behind the last number comes 0, which is an empty slot.
+  if (commits_ == std::numeric_limits<std::uint64_t>::max())
+    return fail(ErrorCode::full, "journal: there is no number left for a commit");
   const std::uint64_t number = commits_ + 1;
   std::byte* slot = base_ + slot_offset(number);
   const std::atomic_ref<std::uint64_t> word = commit_word(slot);

@@ -67,7 +67,8 @@ class Journal {
   Journal& operator=(Journal&& other) noexcept;
   ~Journal();
   // No file operation. too_large if a part is over its limit, invalid_argument if the checkpoint is
-  // of another boot or of a later incarnation than the journal; nothing is changed then.
+  // of another boot or of a later incarnation than the journal, full if the numbers of commits are
+  // used up; nothing is changed then.
   Result<void> commit(const Checkpoint& checkpoint);
 
  private:

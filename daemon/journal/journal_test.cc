@@ -163,6 +163,22 @@ TEST_F(JournalTest, ARefusedCommitChangesNothing) {
   EXPECT_EQ(refused(c), ErrorCode::invalid_argument);
 }
 
+TEST_F(JournalTest, ACommitThatCouldNotCountIsRefused) {
+  const Header header = some_header();
+  const Checkpoint first = some_checkpoint(header, 1);
+  auto journal = Journal::map(folder().create(header, &first).value()).value();
+  ASSERT_TRUE(journal.commit(some_checkpoint(header, 2)));
+  // A hostile worker's last number: the next one would be that of an empty slot.
+  const std::uint64_t last = ~std::uint64_t{0};
+  overwrite(header.device, slot_offset(1), std::as_bytes(std::span(&last, 1)));
+  const UniqueFd file(::open(file_of(header.device).c_str(), O_RDWR));
+  auto again = Journal::map(UniqueFd(::dup(file.get()))).value();
+  const auto refused = again.commit(some_checkpoint(header, 3));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::full);
+  EXPECT_TRUE(same(folder().read(header.device).value()->newest.value(), first));
+}
+
 TEST_F(JournalTest, ANewIncarnationIsANewFile) {
   Header header = some_header(1);
   auto old = Journal::map(folder().create(header, nullptr).value()).value();

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a harness says of its subject: a condition that does not hold is a finding, as a crash is.
+// What harnesses share.
 #pragma once
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+
+#include "base/bytes.h"
+
+// What a harness says of its subject: if it does not hold that is a finding, as a crash is.
 
 #define FUZZ_CHECK(condition)                                                             \
   do {                                                                                    \
@@ -12,3 +17,12 @@
       std::abort();                                                                       \
     }                                                                                     \
   } while (false)
+
+namespace vtpm::fuzz {
+
+// So many bytes, or what there is: every input means something.
+inline ByteView take(Reader& in, std::size_t wanted) {
+  return in.bytes(std::min(wanted, in.rest().size()));
+}
+
+}  // namespace vtpm::fuzz

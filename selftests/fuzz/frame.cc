@@ -133,7 +133,7 @@ bool never(std::uint32_t code) {
 
 bool same(const policy::Decision& a, const policy::Decision& b) {
   return a.allow == b.allow && a.reason == b.reason && a.rc == b.rc && a.code == b.code &&
-         a.reply == b.reply;
+         a.effect == b.effect && a.reply == b.reply;
 }
 
 void check_parse(ByteView f, const Reading& r) {
@@ -202,20 +202,17 @@ void check_cut(const policy::Gate& gate, ByteView f, std::uint8_t locality) {
   FUZZ_CHECK(!gate.decide(more, locality).allow);
 }
 
-void check_effect(ByteView f, const Reading& r, ByteView reply) {
+// What is kept before the reply leaves: no less than what the command may have changed.
+void check_effect(const policy::Decision& d, const Reading& r, ByteView reply) {
   const std::uint32_t rc = frame::response_code(reply);
   FUZZ_CHECK(reply.size() >= 10 || rc == frame::kRcFailure);
-  const policy::Effect effect = policy::effect_of(f, rc);
-  if (rc == frame::kRcFailure) {
-    FUZZ_CHECK(effect == policy::Effect::volatile_state);
-    return;
-  }
-  const policy::Rule* rule = r.header ? policy::find_rule(r.code) : nullptr;
-  if (rule == nullptr) {
-    FUZZ_CHECK(effect == policy::Effect::none);  // never reaches the engine
-  } else if (effect == policy::Effect::none) {
-    FUZZ_CHECK(!r.with_sessions && rule->effect == policy::Effect::none);
-  }
+  const policy::Effect effect = policy::effect_of(d, rc);
+  if (rc == frame::kRcFailure) FUZZ_CHECK(effect == policy::Effect::volatile_state);
+  if (!d.allow) FUZZ_CHECK(d.effect == policy::Effect::none);  // it never reaches the engine
+  if (!d.allow || !r.header) return;
+  if (r.with_sessions) FUZZ_CHECK(effect == policy::Effect::volatile_state);
+  if (effect == policy::Effect::none)
+    FUZZ_CHECK(policy::find_rule(r.code)->effect == policy::Effect::none);
 }
 
 // A patched reply differs in one bit of one property, or not at all.
@@ -248,7 +245,7 @@ void live(const FrameCase& c) {
     check_parse(f, r);
     check_decision(gate, options, f, r, e.locality);
     check_cut(gate, f, e.locality);
-    check_effect(f, r, reply.view());
+    check_effect(gate.decide(f, e.locality), r, reply.view());
     check_patch(gate, options, f, r, reply.view());
     // What was refused never reaches the engine, and so nobody observes it.
     if (gate.decide(f, e.locality).allow) gate.observe(f, reply.view());

@@ -6,8 +6,11 @@
 #include <fstream>
 #include <string>
 
-#include "frame/commands.h"
+#include "engine/blank_template.h"
+#include "engine/libtpms_host.h"
+#include "engine/state_blob.h"
 #include "frame_case.h"
+#include "journal/layout.h"
 #include "privsep/messages.h"
 
 namespace vtpm::fuzz {
@@ -82,6 +85,92 @@ void messages(Corpus corpus) {
   corpus.put(encode(some_checkpoint()));
 }
 
+Bytes with_kind(std::uint8_t kind, ByteView bytes) {
+  Bytes out;
+  Writer(out).u8(kind).bytes(bytes);
+  return out;
+}
+
+void put_slot(Bytes& out, std::uint64_t word, const Checkpoint& checkpoint) {
+  Writer(out).u8(1).u64(word);  // form: a whole commit word
+  Writer(out).sized16(encode(checkpoint));
+}
+
+void records(Corpus corpus) {
+  Checkpoint small = some_checkpoint();
+  corpus.put(with_kind(0, encode(small)));
+  Bytes sealing;
+  Writer(sealing).u64(3).u64(2).u8(9).u8(0).u32(0).u8(0).bytes(encode(small));
+  corpus.put(with_kind(1, sealing));
+  journal::Header header;
+  header.device.bytes.fill(std::byte{7});
+  header.incarnation = 5;
+  corpus.put(with_kind(2, ByteView(journal::encode_header(header)).first(128)));
+  for (const std::uint64_t newer : {std::uint64_t{2}, std::uint64_t{4}, ~std::uint64_t{1}}) {
+    Bytes file;
+    put_slot(file, newer, small);
+    put_slot(file, newer + 1, small);
+    corpus.put(with_kind(3, file));
+  }
+}
+
+// Blobs of libtpms itself, of the public blank state; and one whose seeds are not zero.
+Result<void> state_blobs(Corpus corpus) {
+  VTPM_TRY(const ByteView blank, engine::blank_template());
+  corpus.put(with_kind(0, blank));
+  Bytes with_seeds = to_bytes(blank);
+  VTPM_TRY(const engine::PermanentLayout layout, engine::parse_permanent(blank));
+  with_seeds[layout.storage_seed.offset] = std::byte{0x5e};
+  corpus.put(with_kind(0, with_seeds));
+  VTPM_TRY(const auto tpm, engine::LibtpmsHost::power_on(blank, {}));
+  // Startup, a policy session, a hash sequence, the owner's authorization.
+  for (const char* command :
+       {"80010000000c000001440000",
+        "80010000003b0000017640000007400000070010"
+        "00000000000000000000000000000000"
+        "00000100100 00b",
+        "80010000000e00000186000000 0b",
+        "80020000002900000129400000010000000940000009000000000000083132333435363738"}) {
+    std::string digits;
+    for (const char* c = command; *c != 0; ++c)
+      if (*c != ' ') digits += *c;
+    const auto frame = from_hex(digits);
+    if (!frame) return fail(ErrorCode::internal, "a command that is no hexadecimal");
+    Bytes mended = *frame;
+    mend_size(mended);
+    VTPM_TRY(const ByteView reply, tpm->process(mended, 0));
+    std::printf("%s: %s\n", digits.c_str(), to_hex(reply).substr(0, 20).c_str());
+    VTPM_TRY(const SecretBytes state, tpm->volatile_state());
+    corpus.put(with_kind(3, state));
+  }
+  corpus.put(with_kind(0, tpm->permanent()));
+  return {};
+}
+
+void swtpm(Corpus corpus) {
+  for (std::uint8_t code = 0; code < 20; ++code) {
+    Bytes request;
+    Writer(request).u8(8 << 2).u32(code).u32(code % 5);  // for the parser
+    Writer(request).u8(8).u8(code).u8(code % 5);         // and for a channel
+    Writer(request).u8(2).u8(3).u8(code % 8).u8(8).u8(2).u8(0).u8(1).u16(100).u8(0x55);
+    corpus.put(request);
+  }
+  for (std::uint8_t operation = 0; operation < 14; ++operation)
+    for (std::uint8_t next = 0; next < 14; ++next) {
+      Bytes script;
+      Writer(script).u8(0).u8(1).u16(40).u8(9).u8(operation).u8(5).u8(next).u32(0x01020304);
+      corpus.put(script);
+    }
+}
+
+void texts(Corpus corpus) {
+  for (const std::string_view text :
+       {"web", "a-b_c.d", "0b2ed7bb-3e14-4d0c-9c52-4a0f2bfa5c11", "it's", "a\\b\n\t",
+        "\xc2\x85 \xe2\x80\xae \xf3\xa0\x81\x81", "00ff", "\x1b[2J", "\xe6\xbc\xa2\xe5\xad\x97",
+        "\xed\xa0\x80"})
+    corpus.put(as_bytes(text));
+}
+
 }  // namespace
 }  // namespace vtpm::fuzz
 
@@ -94,5 +183,12 @@ int main(int argc, char** argv) {
   const std::filesystem::path root = argv[1];
   frames({root, "frame"});
   messages({root, "messages"});
+  records({root, "records"});
+  swtpm({root, "swtpm"});
+  texts({root, "text"});
+  if (const auto made = state_blobs({root, "state_blob"}); !made) {
+    std::fprintf(stderr, "%s\n", made.error().message.c_str());
+    return 1;
+  }
   return 0;
 }

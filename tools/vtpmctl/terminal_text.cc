@@ -59,7 +59,8 @@ std::string escaped(char32_t p) {
     default: break;
   }
   const auto value = static_cast<std::uint32_t>(p);
-  if (value < 0x100) return fmt::format("\\x{:02x}", value);
+  if (value < 0x80)
+    return fmt::format("\\x{:02x}", value);  // above, \xNN is a byte that is no text
   return value < 0x10000 ? fmt::format("\\u{:04x}", value) : fmt::format("\\U{:08x}", value);
 }
 

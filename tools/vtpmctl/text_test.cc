@@ -21,7 +21,7 @@ TEST(Printable, KeepsTextAndEscapesWhatATerminalObeys) {
   EXPECT_EQ(printable(std::string_view("\0\x7f", 2)), "\\x00\\x7f");
   EXPECT_EQ(printable("\xc2\x9b"
                       "31m"),
-            "\\x9b31m")
+            "\\u009b31m")
       << "C1 control sequence introducer";
   EXPECT_EQ(printable("\u202egnp.exe"), "\\u202egnp.exe");
   EXPECT_EQ(printable("\u2066x\u200b"), "\\u2066x\\u200b");
@@ -32,6 +32,7 @@ TEST(Printable, KeepsTextAndEscapesWhatATerminalObeys) {
 
 TEST(Printable, EscapesWhatIsNotUtf8) {
   EXPECT_EQ(printable("\xff\xfe"), "\\xff\\xfe");
+  EXPECT_EQ(printable("\xc2\x85\x85"), "\\u0085\\x85") << "a character and a byte differ";
   EXPECT_EQ(printable("\xc3"), "\\xc3") << "cut short";
   EXPECT_EQ(printable("\xc0\x9b"), "\\xc0\\x9b") << "overlong";
   EXPECT_EQ(printable("\xed\xa0\x80"), "\\xed\\xa0\\x80") << "surrogate";
