@@ -90,6 +90,7 @@ v1::Device to_proto(const device::View& view) {
   d.set_worker_pid(static_cast<std::uint32_t>(view.worker_pid));
   d.set_denied(view.denied);
   d.set_restarts(view.restarts);
+  d.set_throttled(view.throttled);
   d.set_command_timeout_ms(s.command_timeout_ms);
   d.set_detach_timeout_ms(s.detach_timeout_ms);
   d.set_has_identity(view.has_identity);

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "base/log.h"
@@ -13,6 +14,15 @@
 
 namespace vtpm::device {
 namespace {
+
+// The longest that an answer to a commit is withheld: far less than a client waits for its command.
+WriteBudget::Duration longest_wait(const store::Settings& settings) {
+  using std::chrono::milliseconds;
+  constexpr milliseconds longest{1000};
+  constexpr int share = 4;
+  if (settings.command_timeout_ms == 0) return longest;  // the module's default is half a minute
+  return std::min(longest, milliseconds(settings.command_timeout_ms) / share);
+}
 
 std::unique_ptr<Node> make_node(const Host& host, const store::Record& record) {
   if (record.settings.node == static_cast<std::uint8_t>(privsep::NodeKind::socket))
@@ -29,7 +39,8 @@ Device::Device(Host& host, store::Record record)
       node_(make_node(host_, record_)),
       worker_(host_.loop, host_.forks,
               {.message = [this](const privsep::Message& m) { on_message(m); },
-               .died = [this](int status) { on_died(status); }}) {
+               .died = [this](int status) { on_died(status); }}),
+      writes_(host_.write_limit, longest_wait(record_.settings)) {
   record_.state.bytes.clear();  // read from the store again when it is needed
   if (!record_.failure.empty()) phase_ = Phase::failed;
   registered_ = node_->exists();
@@ -37,6 +48,7 @@ Device::Device(Host& host, store::Record record)
 
 Device::~Device() {
   if (timer_ != 0) host_.loop.cancel(timer_);
+  forget_commit();
 }
 
 bool Device::read_only() const {
@@ -58,6 +70,7 @@ View Device::view() const {
   view.worker_pid = worker_.pid();
   view.denied = denied_;
   view.restarts = restarts_;
+  view.throttled = throttled_;
   return view;
 }
 

@@ -26,6 +26,7 @@
 #include "device/node.h"
 #include "device/view.h"
 #include "device/worker_process.h"
+#include "device/write_budget.h"
 #include "journal/journal.h"
 #include "store/store.h"
 
@@ -44,6 +45,7 @@ struct Host {
   BootId boot_id{};
   std::string owner;  // this manager, in the store's versions
   std::string socket_folder;
+  WriteLimit write_limit;
 };
 
 class Device {
@@ -96,6 +98,9 @@ class Device {
   void on_commit(const Checkpoint& checkpoint);
   void on_committed(std::uint64_t epoch, std::uint64_t sequence,
                     const Result<store::Version>& version, const Bytes& wrapped_key);
+  void answer_commit(const privsep::Committed& committed);  // after the wait that it has to pay
+  void forget_commit();                                     // nobody waits for its answer any more
+  void slowed_down();
   void on_denied(const privsep::Denied& denied);
 
   // device_recovery.cc: what follows a worker's death.
@@ -127,6 +132,13 @@ class Device {
 
   std::uint64_t denied_ = 0;
   std::uint64_t restarts_ = 0;
+  WriteBudget writes_;
+  bool commit_open_ = false;  // the worker waits for an answer
+  WriteBudget::Time commit_due_{};
+  Loop::TimerId commit_timer_ = 0;  // the answer is withheld until then
+  std::uint64_t throttled_ = 0;
+  std::uint64_t throttled_unsaid_ = 0;  // since the last line in the log
+  std::optional<WriteBudget::Time> throttled_said_;
   bool commit_refused_ = false;    // the store said no: not the worker's fault
   bool outcome_unknown_ = false;   // the last commit may have been applied
   std::chrono::seconds pause_{1};  // before the next attempt to resume

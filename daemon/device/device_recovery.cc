@@ -79,6 +79,7 @@ void Device::try_again(const Error& error) {
 void Device::on_died(int wait_status) {
   // What it asked the store for is answered before anybody else begins from there.
   host_.committer.flush();
+  forget_commit();
   worker_ready_ = false;
   const std::string& why = worker_.failure();
   log::info(

@@ -62,10 +62,16 @@ void Device::on_message(const privsep::Message& message) {
 }
 
 void Device::on_commit(const Checkpoint& checkpoint) {
-  const bool sound = !read_only() && checkpoint.incarnation == record_.version.epoch &&
+  const bool sound = !commit_open_ && !read_only() &&
+                     checkpoint.incarnation == record_.version.epoch &&
                      checkpoint.permanent_version == record_.version.generation + 1 &&
                      checkpoint.boot_id == host_.boot_id && !checkpoint.permanent.empty();
   if (!sound) return worker_.kill_for("it asked for a commit that its record does not allow");
+  commit_open_ = true;
+  const auto now = std::chrono::steady_clock::now();
+  const auto wait = writes_.take(now);
+  commit_due_ = now + wait;
+  if (wait > wait.zero()) slowed_down();
   host_.committer.add(record_, checkpoint,
                       [this, epoch = checkpoint.incarnation, sequence = checkpoint.sequence](
                           Result<store::Version> version, const Bytes& wrapped_key) {
@@ -82,13 +88,49 @@ void Device::on_committed(std::uint64_t epoch, std::uint64_t sequence,
     outcome_unknown_ = version.error().code == ErrorCode::unknown_outcome;
     log::error("the store does not take a commit",
                {{"device", record_.settings.name}, {"why", version.error().message}});
+    forget_commit();
     worker_.send(privsep::Refused{version.error().message});
     return;
   }
   record_.version = *version;
   has_identity_ = true;
   if (!wrapped_key.empty()) record_.wrapped_key = wrapped_key;
-  worker_.send(privsep::Committed{sequence, version->generation});
+  answer_commit({sequence, version->generation});
+}
+
+// The state is stored when it is asked for; only the answer is late. So a wait holds no secret, and
+// whoever dies during it finds the commit done.
+void Device::answer_commit(const privsep::Committed& committed) {
+  using std::chrono::milliseconds;
+  const auto wait = commit_due_ - std::chrono::steady_clock::now();
+  if (wait > wait.zero()) {
+    commit_timer_ = host_.loop.after(std::chrono::ceil<milliseconds>(wait), [this, committed] {
+      commit_timer_ = 0;
+      commit_open_ = false;
+      worker_.send(committed);
+    });
+    return;
+  }
+  commit_open_ = false;
+  worker_.send(committed);
+}
+
+void Device::forget_commit() {
+  if (commit_timer_ != 0) host_.loop.cancel(std::exchange(commit_timer_, 0));
+  commit_open_ = false;
+}
+
+void Device::slowed_down() {
+  constexpr std::chrono::minutes quiet{1};
+  throttled_++;
+  throttled_unsaid_++;
+  const auto now = std::chrono::steady_clock::now();
+  if (throttled_said_ && now - *throttled_said_ < quiet) return;
+  throttled_said_ = now;
+  log::notice("a device changes its permanent state more often than it may, and is slowed down",
+              {{"device", record_.settings.name},
+               {"writes", std::to_string(std::exchange(throttled_unsaid_, 0))},
+               {"limit", fmt::format("{}/s", host_.write_limit.per_second)}});
 }
 
 void Device::on_denied(const privsep::Denied& denied) {

@@ -91,7 +91,8 @@ Result<void> Manager::open_all() {
                                       .kernel = kernel_ ? &*kernel_ : nullptr,
                                       .boot_id = boot_id,
                                       .owner = machine ? *machine : "this host",
-                                      .socket_folder = sockets});
+                                      .socket_folder = sockets,
+                                      .write_limit = options_.write_limit});
   return load_devices();
 }
 

@@ -25,6 +25,7 @@ struct ManagerOptions {
   std::string host_key;                     // empty = state_dir/host.key
   bool kernel = true;                       // false: socket nodes only
   bool volatile_on_any_filesystem = false;  // the journal may be swapped: for tests
+  WriteLimit write_limit;                   // of each device
 };
 
 // One finding of a check; what `vtpmctl doctor` prints.

@@ -75,6 +75,7 @@ class ManagerTest : public ::testing::Test {
     options.engine_path = VTPM_ENGINE;
     options.kernel = false;
     options.volatile_on_any_filesystem = true;
+    options.write_limit = write_limit_;
     auto opened = Manager::open(options);
     if (!opened) return tl::unexpected<Error>(std::move(opened).error());
     manager_ = *std::move(opened);
@@ -141,6 +142,7 @@ class ManagerTest : public ::testing::Test {
   }
 
   TemporaryFolder folder_;
+  WriteLimit write_limit_;
   std::unique_ptr<Manager> manager_;
   std::thread thread_;
 };

@@ -31,6 +31,7 @@ struct View {
   int worker_pid = 0;
   std::uint64_t denied = 0;
   std::uint64_t restarts = 0;
+  std::uint64_t throttled = 0;  // permanent writes that had to wait
 };
 
 }  // namespace vtpm::device

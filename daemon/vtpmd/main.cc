@@ -49,6 +49,15 @@ void describe(CLI::App& app, Options& o) {
   app.add_flag("--journal-anywhere", o.manager.volatile_on_any_filesystem,
                "Keep the journal in RUN-DIR even if that is not ramfs: volatile state, with its "
                "secrets, may then be swapped out. For tests");
+  app.add_option("--write-rate", o.manager.write_limit.per_second,
+                 "How often a second each device may change its permanent state; the commands of "
+                 "one that does it more often wait (0: no limit)")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1000));
+  app.add_option("--write-burst", o.manager.write_limit.burst,
+                 "How many such changes it may make at once before that")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 100000));
   app.add_option("--admin-group", o.admin_group,
                  "Group that may use RUN-DIR/admin.sock (default: root alone)");
   app.add_option("--observe-group", o.observe_group,

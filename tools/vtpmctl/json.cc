@@ -29,6 +29,7 @@ Json to_json(const v1::Device& device) {
       {"worker_pid", device.worker_pid()},
       {"denied", device.denied()},
       {"restarts", device.restarts()},
+      {"throttled", device.throttled()},
       {"command_timeout_ms", device.command_timeout_ms()},
       {"detach_timeout_ms", device.detach_timeout_ms()},
       {"has_identity", device.has_identity()},

@@ -39,8 +39,8 @@ TEST_F(Verbs, ListGivesAnArray) {
               ElementsAre("name", "uuid", "owner", "kind", "mode", "node", "state", "failure",
                           "device_path", "rm_device_path", "dev_major", "dev_minor", "devrm_major",
                           "devrm_minor", "socket_path", "linux_hmac", "epoch", "generation",
-                          "sequence", "worker_pid", "denied", "restarts", "command_timeout_ms",
-                          "detach_timeout_ms", "has_identity"));
+                          "sequence", "worker_pid", "denied", "restarts", "throttled",
+                          "command_timeout_ms", "detach_timeout_ms", "has_identity"));
   EXPECT_EQ(device["state"], "on");
   EXPECT_EQ(device["sequence"].get<std::uint64_t>(), (std::uint64_t{1} << 53) + 1);
 }
