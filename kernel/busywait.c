@@ -100,6 +100,9 @@ void vtpm_wait_begin(struct vtpm_dev *dev, struct vtpm_side *side,
 {
 	memset(wait, 0, sizeof(*wait));
 	wait->limit = vtpm_limit(dev);
+	/* An engine that has just woken its client on this CPU could not spin. */
+	if (side == &dev->engines && !single_task_running())
+		wait->limit = 0;
 	if (!wait->limit)
 		return;
 	wait->begin = ktime_get_ns();

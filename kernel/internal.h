@@ -2,9 +2,13 @@
 /*
  * Private declarations of vtpm.ko.
  *
- *   control	/dev/vtpm: ioctls and events
- *   device	registry and life cycle of devices
- *   channel	engine fd: the engine's side of an exchange
+ *   control	/dev/vtpm: ioctls
+ *   events	/dev/vtpm: what is read there
+ *   registry	which devices there are
+ *   device	how a device is made, registered and destroyed
+ *   state	engines that come and go, ABORT, POWER_CYCLE, the end
+ *   channel	the engine file
+ *   exchange	the engine's side of an exchange
  *   chip	tpm_class_ops: the client's side of an exchange
  *   busywait	how both sides wait before they sleep
  *   sysfs	attributes of a device
@@ -91,9 +95,11 @@
 struct attribute_group;
 struct file;
 struct platform_device;
+struct poll_table_struct;
 struct task_struct;
 struct tpm_chip;
 struct vtpm_chan;
+struct vtpm_reader;
 
 enum vtpm_xchg_state {
 	VTPM_XCHG_IDLE,
@@ -297,35 +303,59 @@ extern struct workqueue_struct *vtpm_destroy_wq;
 /* control.c */
 int vtpm_control_init(void);
 void vtpm_control_exit(void);
-void vtpm_event(struct vtpm_dev *dev, u32 type, u32 error);
 
-/* device.c */
+/* events.c */
+void vtpm_event(struct vtpm_dev *dev, u32 type, u32 error);
+ssize_t vtpm_events_read(struct file *file, char __user *buf, size_t len,
+			 loff_t *off);
+__poll_t vtpm_events_poll(struct file *file, struct poll_table_struct *wait);
+struct vtpm_reader *vtpm_events_open(void);
+void vtpm_events_close(struct vtpm_reader *reader);
+
+/* registry.c */
 struct vtpm_dev *vtpm_dev_reserve(const struct vtpm_create *args);
-int vtpm_dev_add(struct vtpm_dev *dev);
 int vtpm_dev_publish(struct vtpm_dev *dev);
 void vtpm_dev_abandon(struct vtpm_dev *dev);
 struct vtpm_dev *vtpm_dev_find(const u8 *uuid);
 unsigned int vtpm_dev_collect(u64 *cursor, struct vtpm_dev **devs,
 			      unsigned int max, u32 *total);
-int vtpm_dev_destroy(struct vtpm_dev *dev);
 int vtpm_dev_release_number(const u8 *uuid, const u32 *number);
 void vtpm_dev_release_all(void);
 void vtpm_dev_kill_all(void);
 void vtpm_dev_hold_all(void);
 void vtpm_dev_unhold_all(void);
+
+/* device.c */
+struct vtpm_dev *vtpm_dev_alloc(const struct vtpm_create *args);
+int vtpm_dev_add(struct vtpm_dev *dev);
+int vtpm_dev_destroy(struct vtpm_dev *dev);
 void vtpm_dev_get(struct vtpm_dev *dev);
 void vtpm_dev_put(struct vtpm_dev *dev);
 void vtpm_dev_info(struct vtpm_dev *dev, struct vtpm_info *info);
+
+/* state.c */
+void vtpm_set_state(struct vtpm_dev *dev, enum vtpm_state state);
+void vtpm_give_up(struct vtpm_dev *dev, int rc);
+bool vtpm_kill(struct vtpm_dev *dev);
 int vtpm_attach(struct vtpm_dev *dev, struct file *engine, u32 flags,
 		const u8 *power_id, u64 *sequence);
 void vtpm_detach(struct vtpm_chan *chan);
 int vtpm_abort(struct vtpm_dev *dev);
 int vtpm_wake(struct vtpm_dev *dev);
 int vtpm_power_cycle(struct vtpm_dev *dev, u8 *power_id);
-void vtpm_give_up(struct vtpm_dev *dev, int rc);
 
 /* channel.c */
 struct file *vtpm_chan_open(struct vtpm_dev *dev);
+
+/* exchange.c */
+int vtpm_chan_error(struct vtpm_chan *chan);
+int vtpm_peek(struct vtpm_chan *chan, struct vtpm_frame *frame);
+int vtpm_fetch_begin(struct vtpm_chan *chan, struct vtpm_frame *frame,
+		     bool nonblock);
+bool vtpm_fetch_end(struct vtpm_chan *chan, const struct vtpm_frame *frame,
+		    int rc);
+int vtpm_bad_reply(struct vtpm_dev *dev, u64 seq);
+int vtpm_reply(struct vtpm_chan *chan, u64 seq, u32 len, bool waits);
 
 /* chip.c */
 int vtpm_chip_create(struct vtpm_dev *dev);
