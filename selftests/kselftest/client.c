@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -74,6 +75,21 @@ int vt_count_fds(void)
 		return -errno;
 	while (readdir(dir))
 		n++;
+	closedir(dir);
+	return n;
+}
+
+/* Entries of a folder whose names begin with @prefix. */
+int vt_entries(const char *path, const char *prefix)
+{
+	DIR *dir = opendir(path);
+	struct dirent *d;
+	int n = 0;
+
+	if (!dir)
+		return 0;
+	while ((d = readdir(dir)))
+		n += !strncmp(d->d_name, prefix, strlen(prefix));
 	closedir(dir);
 	return n;
 }
@@ -277,4 +293,43 @@ int vt_reap(pid_t pid, int timeout_ms)
 			return -ETIMEDOUT;
 		usleep(2000);
 	}
+}
+
+int vt_module_unload(void)
+{
+	return syscall(SYS_delete_module, "vtpm", O_NONBLOCK) ? -errno : 0;
+}
+
+/* The works of a device drop the module a moment after its last event. */
+int vt_module_unload_soon(void)
+{
+	long end = vt_now_ms() + VT_PATIENCE_MS;
+	int rc;
+
+	do {
+		rc = vt_module_unload();
+		if (rc != -EWOULDBLOCK)
+			return rc;
+		usleep(10000);
+	} while (vt_now_ms() < end);
+	return rc;
+}
+
+int vt_module_load_fd(int fd)
+{
+	return syscall(SYS_finit_module, fd, "", 0) ? -errno : 0;
+}
+
+/* Load $VTPM_MODULE. */
+int vt_module_load(void)
+{
+	const char *path = getenv("VTPM_MODULE");
+	int fd, rc;
+
+	fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	if (fd < 0)
+		return -errno;
+	rc = vt_module_load_fd(fd);
+	close(fd);
+	return rc;
 }

@@ -3,72 +3,11 @@
  * Clients whose command is aborted, that are killed, do not block, or share a file.
  */
 #include <signal.h>
-#include "kselftest_harness.h"
 
-#include "vt.h"
-
-FIXTURE(clients) {
-	int control;
-	int engine;		/* O_NONBLOCK */
-	int fd;			/* /dev/tpmN */
-	struct vtpm_create dev;
-	struct vtpm_info before;
-	struct vtpm_info info;
-	struct vtpm_event event;
-	struct vtpm_frame frame;
-	struct vtpm_frame other;
-	struct vt_client client;
-	struct vt_client next;
-	struct engine e;
-	__u8 buf[VTPM_FRAME_MAX];
-	__u8 spare[VTPM_FRAME_MAX];
-	__u8 reply[VTPM_FRAME_MAX];
-};
-
-FIXTURE_SETUP(clients)
-{
-	self->control = vt_setup();
-	ASSERT_GE(self->control, 0);
-	self->dev.command_timeout_ms = 300;
-	ASSERT_EQ(0, vt_make(self->control, &self->dev));
-	self->engine = self->dev.engine_fd;
-	self->fd = vt_node(&self->dev, false, 0);
-	ASSERT_GE(self->fd, 0);
-	ASSERT_EQ(0, vt_info(self->control, self->dev.uuid, &self->before));
-	vt_drain(self->control);
-	engine_init(&self->e, self->engine);
-}
-
-FIXTURE_TEARDOWN(clients)
-{
-	vt_wipe(self->control);
-}
-
-#define get_info() \
-	ASSERT_EQ(0, vt_info(self->control, self->dev.uuid, &self->info))
-
-#define take_command() do { \
-	ASSERT_EQ(1, vt_readable(self->engine, VT_PATIENCE_MS)); \
-	ASSERT_LT(0, engine_fetch(self->engine, &self->frame, self->buf)); \
-	ASSERT_EQ(VTPM_FRAME_COMMAND, self->frame.type); \
-} while (0)
-
-/* The device serves a client as if nothing had been. */
-#define expect_works() do { \
-	self->e.fd = self->engine; \
-	self->e.kind = ENGINE_GOOD; \
-	ASSERT_EQ(0, engine_start(&self->e)); \
-	EXPECT_EQ(0, vt_getcap(self->fd)); \
-	engine_stop(&self->e); \
-} while (0)
-
-static size_t answer(FIXTURE_DATA(clients) *self)
-{
-	return engine_answer(self->buf, self->frame.len, self->reply);
-}
+#include "exchange.h"
 
 /* ABORT: nothing in flight, parked, queued, taken. */
-TEST_F(clients, abort_idle)
+TEST_F(exchange, abort_idle)
 {
 	EXPECT_EQ(-ENODATA, vt_target(self->control, VTPM_IOC_ABORT,
 				      self->dev.uuid));
@@ -90,7 +29,7 @@ TEST_F(clients, abort_idle)
 				      self->dev.uuid)); \
 } while (0)
 
-TEST_F(clients, abort_parked)
+TEST_F(exchange, abort_parked)
 {
 	close(self->engine);
 	ASSERT_EQ(0, vt_client_echo(&self->client, self->fd, 1));
@@ -102,7 +41,7 @@ TEST_F(clients, abort_parked)
 	expect_works();
 }
 
-TEST_F(clients, abort_queued)
+TEST_F(exchange, abort_queued)
 {
 	ASSERT_EQ(0, vt_client_echo(&self->client, self->fd, 1));
 	ASSERT_EQ(1, vt_readable(self->engine, VT_PATIENCE_MS));
@@ -112,7 +51,7 @@ TEST_F(clients, abort_queued)
 	expect_works();
 }
 
-TEST_F(clients, abort_taken)
+TEST_F(exchange, abort_taken)
 {
 	ASSERT_EQ(0, vt_client_echo(&self->client, self->fd, 1));
 	take_command();
@@ -133,7 +72,7 @@ TEST_F(clients, abort_taken)
 }
 
 /* Answered before it looks: there is nothing left to cancel. */
-TEST_F(clients, abort_taken_and_answered)
+TEST_F(exchange, abort_taken_and_answered)
 {
 	ASSERT_EQ(0, vt_client_echo(&self->client, self->fd, 1));
 	take_command();
@@ -145,7 +84,7 @@ TEST_F(clients, abort_taken_and_answered)
 }
 
 /* The engine dies after an ABORT: its frame must not come back. */
-TEST_F(clients, abort_taken_and_dead)
+TEST_F(exchange, abort_taken_and_dead)
 {
 	ASSERT_EQ(0, vt_client_echo(&self->client, self->fd, 1));
 	take_command();
@@ -158,7 +97,7 @@ TEST_F(clients, abort_taken_and_dead)
 }
 
 /* SIGKILL while parked, queued, taken. */
-TEST_F(clients, kill_parked)
+TEST_F(exchange, kill_parked)
 {
 	pid_t pid;
 
@@ -176,7 +115,7 @@ TEST_F(clients, kill_parked)
 	expect_works();
 }
 
-TEST_F(clients, kill_queued)
+TEST_F(exchange, kill_queued)
 {
 	pid_t pid;
 
@@ -191,7 +130,7 @@ TEST_F(clients, kill_queued)
 }
 
 /* The command may have had its effect: its reply is waited for. */
-TEST_F(clients, kill_taken)
+TEST_F(exchange, kill_taken)
 {
 	pid_t pid;
 
@@ -211,7 +150,7 @@ TEST_F(clients, kill_taken)
 	expect_works();
 }
 
-TEST_F(clients, kill_taken_and_abort)
+TEST_F(exchange, kill_taken_and_abort)
 {
 	pid_t pid;
 
@@ -226,7 +165,7 @@ TEST_F(clients, kill_taken_and_abort)
 }
 
 /* Clients that do not block. */
-TEST_F(clients, client_nonblock)
+TEST_F(exchange, client_nonblock)
 {
 	__u8 cmd[64];
 	size_t len = vt_cmd_echo(cmd, 0x77, 16);
@@ -259,7 +198,7 @@ static void *closer(void *arg)
 }
 
 /* Its close() waits for the command: only ABORT gets it out. */
-TEST_F(clients, client_nonblock_closes)
+TEST_F(exchange, client_nonblock_closes)
 {
 	__u8 cmd[64];
 	size_t len = vt_cmd_echo(cmd, 0x77, 16);
@@ -282,7 +221,7 @@ TEST_F(clients, client_nonblock_closes)
 }
 
 /* One open file, two processes: one asks, the other gets the answer. */
-TEST_F(clients, client_fork)
+TEST_F(exchange, client_fork)
 {
 	__u8 cmd[64];
 	size_t len = vt_cmd_echo(cmd, 0x99, 16);

@@ -32,17 +32,6 @@ FIXTURE_TEARDOWN(destroy)
 	vt_wipe(self->control);
 }
 
-/* The node's device number, 0 if there is no node. */
-static dev_t node_devt(const struct vtpm_create *c, bool managed)
-{
-	struct stat st;
-	char path[32];
-
-	snprintf(path, sizeof(path), "/dev/tpm%s%u", managed ? "rm" : "",
-		 c->tpm_number);
-	return stat(path, &st) || !S_ISCHR(st.st_mode) ? 0 : st.st_rdev;
-}
-
 /*
  * Clients that wait, on both nodes and with the engine gone, are sent away.  Those of
  * /dev/tpmrmN wait for the core's lock and look at its command table when they get
@@ -105,8 +94,8 @@ TEST_F(destroy, engine_and_client)
 	EXPECT_EQ(VTPM_EVENT_DESTROYED, self->event.type);
 	EXPECT_EQ(self->dev.tpm_number, self->event.tpm_number);
 
-	EXPECT_EQ(0, node_devt(&self->dev, false));
-	EXPECT_EQ(0, node_devt(&self->dev, true));
+	EXPECT_EQ(0, vt_node_devt(&self->dev, false));
+	EXPECT_EQ(0, vt_node_devt(&self->dev, true));
 	ASSERT_EQ(0, vt_info(self->control, self->dev.uuid, &self->info));
 	EXPECT_EQ(VTPM_STATE_DEAD, self->info.state);
 	EXPECT_EQ(VTPM_COND_NUMBER_HELD, self->info.conditions);

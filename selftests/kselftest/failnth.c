@@ -9,7 +9,6 @@
  * For a kernel with fault injection, see selftests/debug; without it this fails.
  * Needs VTPM_MODULE, the path of vtpm.ko.
  */
-#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/syscall.h>
@@ -29,20 +28,6 @@
 #define DEBUGFS	"/sys/kernel/debug/"
 
 static int nth_fd = -1;
-
-static int entries(const char *path, const char *prefix)
-{
-	DIR *dir = opendir(path);
-	struct dirent *d;
-	int n = 0;
-
-	if (!dir)
-		return 0;
-	while ((d = readdir(dir)))
-		n += !strncmp(d->d_name, prefix, strlen(prefix));
-	closedir(dir);
-	return n;
-}
 
 static int attr(const char *kind, const char *name, const char *value)
 {
@@ -189,8 +174,8 @@ TEST_F_TIMEOUT(failnth, create, 300)
 			ASSERT_TRUE(plausible(rc)) TH_LOG("n %u: %d", n, rc);
 			ASSERT_EQ(fds, vt_count_fds());
 			ASSERT_EQ(0, vt_total(self->control));
-			ASSERT_EQ(0, entries("/sys/bus/platform/devices",
-					     "vtpm"));
+			ASSERT_EQ(0, vt_entries("/sys/bus/platform/devices",
+						"vtpm"));
 			continue;
 		}
 		/* A name too many in a uevent is no reason to fail. */
@@ -599,9 +584,9 @@ TEST_F_TIMEOUT(failnth, register_work, 600)
 		close(c.engine_fd);
 		ASSERT_EQ(0, c.tpm_number);
 		ASSERT_EQ(fds, vt_count_fds());
-		ASSERT_EQ(0, entries("/sys/class/tpm", "tpm"));
-		ASSERT_EQ(0, entries("/sys/class/tpmrm", "tpm"));
-		ASSERT_EQ(0, entries("/sys/bus/platform/devices", "vtpm"));
+		ASSERT_EQ(0, vt_entries("/sys/class/tpm", "tpm"));
+		ASSERT_EQ(0, vt_entries("/sys/class/tpmrm", "tpm"));
+		ASSERT_EQ(0, vt_entries("/sys/bus/platform/devices", "vtpm"));
 	}
 	TH_LOG("%u of %u registrations failed", failed, n);
 	EXPECT_LT(10, failed);
@@ -643,22 +628,18 @@ TEST_F_TIMEOUT(failnth, load, 600)
 	close(self->control);
 	self->control = -1;
 	FOR_EACH_FAILURE(n, more) {
-		long end = vt_now_ms() + VT_PATIENCE_MS;
-
-		while ((rc = syscall(SYS_delete_module, "vtpm", O_NONBLOCK)) &&
-		       errno == EWOULDBLOCK && vt_now_ms() < end)
-			usleep(10000);
-		ASSERT_TRUE(!rc || errno == ENOENT);
+		rc = vt_module_unload_soon();
+		ASSERT_TRUE(!rc || rc == -ENOENT);
 		fd = open(path, O_RDONLY | O_CLOEXEC);
 		ASSERT_GE(fd, 0);
 		inject(n);
-		rc = syscall(SYS_finit_module, fd, "", 0) ? -errno : 0;
+		rc = vt_module_load_fd(fd);
 		more = injected();
 		close(fd);
 		if (rc) {
 			ASSERT_TRUE(more);
-			ASSERT_EQ(0, entries("/dev", "vtpm"));
-			ASSERT_EQ(0, entries("/sys/module", "vtpm"));
+			ASSERT_EQ(0, vt_entries("/dev", "vtpm"));
+			ASSERT_EQ(0, vt_entries("/sys/module", "vtpm"));
 			refused++;
 		}
 	}

@@ -5,72 +5,11 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
-#include "kselftest_harness.h"
 
-#include "vt.h"
-
-FIXTURE(faults) {
-	int control;
-	int engine;		/* O_NONBLOCK */
-	int fd;			/* /dev/tpmN */
-	struct vtpm_create dev;
-	struct vtpm_info before;
-	struct vtpm_info info;
-	struct vtpm_event event;
-	struct vtpm_frame frame;
-	struct vtpm_frame other;
-	struct vt_client client;
-	struct vt_client next;
-	struct engine e;
-	__u8 buf[VTPM_FRAME_MAX];
-	__u8 spare[VTPM_FRAME_MAX];
-	__u8 reply[VTPM_FRAME_MAX];
-};
-
-FIXTURE_SETUP(faults)
-{
-	self->control = vt_setup();
-	ASSERT_GE(self->control, 0);
-	self->dev.command_timeout_ms = 300;
-	ASSERT_EQ(0, vt_make(self->control, &self->dev));
-	self->engine = self->dev.engine_fd;
-	self->fd = vt_node(&self->dev, false, 0);
-	ASSERT_GE(self->fd, 0);
-	ASSERT_EQ(0, vt_info(self->control, self->dev.uuid, &self->before));
-	vt_drain(self->control);
-	engine_init(&self->e, self->engine);
-}
-
-FIXTURE_TEARDOWN(faults)
-{
-	vt_wipe(self->control);
-}
-
-#define get_info() \
-	ASSERT_EQ(0, vt_info(self->control, self->dev.uuid, &self->info))
-
-#define take_command() do { \
-	ASSERT_EQ(1, vt_readable(self->engine, VT_PATIENCE_MS)); \
-	ASSERT_LT(0, engine_fetch(self->engine, &self->frame, self->buf)); \
-	ASSERT_EQ(VTPM_FRAME_COMMAND, self->frame.type); \
-} while (0)
-
-/* The device serves a client as if nothing had been. */
-#define expect_works() do { \
-	self->e.fd = self->engine; \
-	self->e.kind = ENGINE_GOOD; \
-	ASSERT_EQ(0, engine_start(&self->e)); \
-	EXPECT_EQ(0, vt_getcap(self->fd)); \
-	engine_stop(&self->e); \
-} while (0)
-
-static size_t answer(FIXTURE_DATA(faults) *self)
-{
-	return engine_answer(self->buf, self->frame.len, self->reply);
-}
+#include "exchange.h"
 
 /* The engine is too late; what it says then must not reach the next client. */
-TEST_F(faults, late_reply)
+TEST_F(exchange, late_reply)
 {
 	ASSERT_EQ(0, vt_client_getcap(&self->client, self->fd));
 	take_command();
@@ -109,7 +48,7 @@ TEST_F(faults, late_reply)
 }
 
 /* It never answers: the next command is not sent, and fails in bounded time. */
-TEST_F(faults, no_reply_at_all)
+TEST_F(exchange, no_reply_at_all)
 {
 	ASSERT_EQ(0, vt_client_getcap(&self->client, self->fd));
 	take_command();
@@ -132,7 +71,7 @@ TEST_F(faults, no_reply_at_all)
 }
 
 /* Not even fetched in time: nothing is owed, nothing is cancelled. */
-TEST_F(faults, never_fetched)
+TEST_F(exchange, never_fetched)
 {
 	ASSERT_EQ(0, vt_client_getcap(&self->client, self->fd));
 	ASSERT_TRUE(vt_client_done(&self->client, VT_PATIENCE_MS));
@@ -224,7 +163,7 @@ TEST_F(reply, not_put_right)
 }
 
 /* An engine that is killed is an engine that closes. */
-TEST_F(faults, engine_killed)
+TEST_F(exchange, engine_killed)
 {
 	pid_t pid = fork();
 

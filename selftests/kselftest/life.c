@@ -31,24 +31,13 @@ FIXTURE_TEARDOWN(life)
 	vt_wipe(self->control);
 }
 
-/* The node's device number, 0 if there is no node. */
-static dev_t node_devt(const struct vtpm_create *c, bool managed)
-{
-	struct stat st;
-	char path[32];
-
-	snprintf(path, sizeof(path), "/dev/tpm%s%u", managed ? "rm" : "",
-		 c->tpm_number);
-	return stat(path, &st) || !S_ISCHR(st.st_mode) ? 0 : st.st_rdev;
-}
-
 TEST_F(life, registration)
 {
 	struct vtpm_create c = { .label = "other" };
 	struct engine e;
 
 	ASSERT_EQ(0, vt_create(self->control, &c));
-	EXPECT_EQ(0, node_devt(&c, false));
+	EXPECT_EQ(0, vt_node_devt(&c, false));
 	ASSERT_EQ(0, vt_info(self->control, c.uuid, &self->info));
 	EXPECT_LE(self->info.state, VTPM_STATE_REGISTERING);
 	EXPECT_EQ(VTPM_COND_ATTACHED, self->info.conditions);
@@ -75,8 +64,8 @@ TEST_F(life, registration)
 	EXPECT_EQ(e.frames, self->info.commands);
 	EXPECT_EQ(0, self->info.register_errno);
 	EXPECT_EQ(0, self->info.bad_replies);
-	EXPECT_EQ(makedev(c.dev_major, c.dev_minor), node_devt(&c, false));
-	EXPECT_EQ(makedev(c.devrm_major, c.devrm_minor), node_devt(&c, true));
+	EXPECT_EQ(makedev(c.dev_major, c.dev_minor), vt_node_devt(&c, false));
+	EXPECT_EQ(makedev(c.devrm_major, c.devrm_minor), vt_node_devt(&c, true));
 }
 
 /* tpm0 is numbered apart from the others: it has a misc minor. */
@@ -91,14 +80,14 @@ TEST_F(life, first_number)
 		ASSERT_EQ(0, vt_make(self->control, &c[i]));
 		EXPECT_EQ(i + 1, c[i].tpm_number);
 		EXPECT_EQ(makedev(c[i].dev_major, c[i].dev_minor),
-			  node_devt(&c[i], false));
+			  vt_node_devt(&c[i], false));
 		EXPECT_EQ(makedev(c[i].devrm_major, c[i].devrm_minor),
-			  node_devt(&c[i], true));
+			  vt_node_devt(&c[i], true));
 	}
 	EXPECT_EQ(makedev(self->dev.dev_major, self->dev.dev_minor),
-		  node_devt(&self->dev, false));
+		  vt_node_devt(&self->dev, false));
 	EXPECT_EQ(makedev(self->dev.devrm_major, self->dev.devrm_minor),
-		  node_devt(&self->dev, true));
+		  vt_node_devt(&self->dev, true));
 }
 
 TEST_F(life, client_and_engine)
@@ -148,7 +137,7 @@ TEST_F(life, detach_and_attach)
 	EXPECT_EQ(VTPM_STATE_DETACHED, self->info.state);
 	EXPECT_EQ(VTPM_COND_ORPHANED | VTPM_COND_REGISTERED,
 		  self->info.conditions);
-	EXPECT_NE(0, node_devt(&self->dev, false));
+	EXPECT_NE(0, vt_node_devt(&self->dev, false));
 	EXPECT_EQ(-ENOTCONN, vt_target(self->control, VTPM_IOC_WAKE,
 				       self->dev.uuid));
 

@@ -3,59 +3,10 @@
  * Unloading: refused while something is in use, clean when it is done.  Needs
  * VTPM_MODULE, the path of vtpm.ko, which is loaded again at the end.
  */
-#include <dirent.h>
 #include <fcntl.h>
-#include <sys/syscall.h>
 #include "kselftest_harness.h"
 
 #include "vt.h"
-
-static int unload(void)
-{
-	return syscall(SYS_delete_module, "vtpm", O_NONBLOCK) ? -errno : 0;
-}
-
-static int load(void)
-{
-	const char *path = getenv("VTPM_MODULE");
-	int fd, rc;
-
-	fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-	if (fd < 0)
-		return -errno;
-	rc = syscall(SYS_finit_module, fd, "", 0) ? -errno : 0;
-	close(fd);
-	return rc;
-}
-
-/* The works of a device drop the module a moment after its last event. */
-static int unload_soon(void)
-{
-	long end = vt_now_ms() + VT_PATIENCE_MS;
-	int rc;
-
-	do {
-		rc = unload();
-		if (rc != -EWOULDBLOCK)
-			return rc;
-		usleep(10000);
-	} while (vt_now_ms() < end);
-	return rc;
-}
-
-static int entries(const char *path, const char *prefix)
-{
-	DIR *dir = opendir(path);
-	struct dirent *d;
-	int n = 0;
-
-	if (!dir)
-		return 0;
-	while ((d = readdir(dir)))
-		n += !strncmp(d->d_name, prefix, strlen(prefix));
-	closedir(dir);
-	return n;
-}
 
 FIXTURE(module) {
 	struct vtpm_create dev;
@@ -73,7 +24,7 @@ FIXTURE_TEARDOWN(module)
 	int fd = vt_open();
 
 	if (fd == -ENOENT) {
-		load();
+		vt_module_load();
 		return;
 	}
 	vt_wipe(fd);
@@ -81,9 +32,9 @@ FIXTURE_TEARDOWN(module)
 
 TEST_F(module, refused_while_open)
 {
-	EXPECT_EQ(-EWOULDBLOCK, unload());
+	EXPECT_EQ(-EWOULDBLOCK, vt_module_unload());
 	close(self->control);
-	EXPECT_EQ(0, unload_soon());
+	EXPECT_EQ(0, vt_module_unload_soon());
 	EXPECT_NE(0, access("/dev/vtpm", F_OK));
 }
 
@@ -93,22 +44,22 @@ TEST_F(module, refused_while_device)
 	ASSERT_EQ(0, vt_make(self->control, &self->dev));
 	close(self->dev.engine_fd);
 	close(self->control);
-	EXPECT_EQ(-EWOULDBLOCK, unload());
+	EXPECT_EQ(-EWOULDBLOCK, vt_module_unload());
 	ASSERT_GE(self->control = vt_open(), 0);
 	ASSERT_EQ(0, vt_target(self->control, VTPM_IOC_DESTROY, self->dev.uuid));
 	ASSERT_EQ(0, vt_event(self->control, self->dev.uuid,
 			      VTPM_EVENT_DESTROYED, VT_PATIENCE_MS, NULL));
 	close(self->control);
-	EXPECT_EQ(0, unload_soon());
+	EXPECT_EQ(0, vt_module_unload_soon());
 }
 
 TEST_F(module, refused_while_registering)
 {
 	ASSERT_EQ(0, vt_create(self->control, &self->dev));
 	close(self->control);
-	EXPECT_EQ(-EWOULDBLOCK, unload());
+	EXPECT_EQ(-EWOULDBLOCK, vt_module_unload());
 	close(self->dev.engine_fd);
-	EXPECT_EQ(-EWOULDBLOCK, unload());
+	EXPECT_EQ(-EWOULDBLOCK, vt_module_unload());
 }
 
 /* The engine fd of a dead device is a file of the module, too. */
@@ -119,9 +70,9 @@ TEST_F(module, refused_while_engine)
 	ASSERT_EQ(0, vt_release(self->control, self->dev.uuid));
 	close(self->control);
 	usleep(VT_QUIET_MS * 1000);
-	EXPECT_EQ(-EWOULDBLOCK, unload());
+	EXPECT_EQ(-EWOULDBLOCK, vt_module_unload());
 	close(self->dev.engine_fd);
-	EXPECT_EQ(0, unload_soon());
+	EXPECT_EQ(0, vt_module_unload_soon());
 }
 
 /* Numbers that are still held go with the module; so does a failed device. */
@@ -150,14 +101,14 @@ TEST_F(module, frees_numbers)
 	for (i = 0; i < 3; i++)
 		close(c[i].engine_fd);
 	close(self->control);
-	ASSERT_EQ(0, unload_soon());
-	EXPECT_EQ(0, entries("/sys/bus/platform/devices", "vtpm"));
-	EXPECT_EQ(0, entries("/sys/class/tpm", "tpm"));
-	EXPECT_EQ(0, entries("/sys/module", "vtpm"));
-	EXPECT_EQ(0, entries("/dev", "tpm"));
-	EXPECT_EQ(0, entries("/dev", "vtpm"));
+	ASSERT_EQ(0, vt_module_unload_soon());
+	EXPECT_EQ(0, vt_entries("/sys/bus/platform/devices", "vtpm"));
+	EXPECT_EQ(0, vt_entries("/sys/class/tpm", "tpm"));
+	EXPECT_EQ(0, vt_entries("/sys/module", "vtpm"));
+	EXPECT_EQ(0, vt_entries("/dev", "tpm"));
+	EXPECT_EQ(0, vt_entries("/dev", "vtpm"));
 
-	ASSERT_EQ(0, load());
+	ASSERT_EQ(0, vt_module_load());
 	ASSERT_GE(self->control = vt_open(), 0);
 	ASSERT_EQ(0, vt_create(self->control, &self->dev));
 	EXPECT_EQ(0, self->dev.tpm_number);
@@ -178,13 +129,13 @@ TEST_F(module, client_outlives_module)
 	ASSERT_EQ(0, vt_release(self->control, self->dev.uuid));
 	close(self->dev.engine_fd);
 	close(self->control);
-	ASSERT_EQ(0, unload_soon());
+	ASSERT_EQ(0, vt_module_unload_soon());
 	for (i = 0; i < 2; i++) {
 		EXPECT_EQ(-1, write(fd[i], cmd, len));
 		EXPECT_EQ(EPIPE, errno);
 	}
 	close(fd[0]);
-	ASSERT_EQ(0, load());
+	ASSERT_EQ(0, vt_module_load());
 	ASSERT_GE(self->control = vt_open(), 0);
 	/* Its number is not free while the file is open. */
 	ASSERT_EQ(0, vt_create(self->control, &c));

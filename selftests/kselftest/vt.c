@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "vt.h"
@@ -256,4 +257,15 @@ int vt_node(const struct vtpm_create *c, bool managed, int flags)
 		 c->tpm_number);
 	fd = open(path, O_RDWR | O_CLOEXEC | flags);
 	return fd < 0 ? -errno : fd;
+}
+
+/* The node's device number, 0 if there is no node. */
+dev_t vt_node_devt(const struct vtpm_create *c, bool managed)
+{
+	struct stat st;
+	char path[32];
+
+	snprintf(path, sizeof(path), "/dev/tpm%s%u", managed ? "rm" : "",
+		 c->tpm_number);
+	return stat(path, &st) || !S_ISCHR(st.st_mode) ? 0 : st.st_rdev;
 }

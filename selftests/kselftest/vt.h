@@ -51,6 +51,8 @@ int vt_readable(int fd, int timeout_ms);
 int vt_poll(int fd, int timeout_ms);
 int vt_nonblock(int fd, bool on);
 int vt_node(const struct vtpm_create *c, bool managed, int flags);
+dev_t vt_node_devt(const struct vtpm_create *c, bool managed);
+int vt_entries(const char *path, const char *prefix);
 int vt_read_text(const char *path, char *buf, size_t size);
 int vt_write_text(const char *path, const char *text);
 int vt_param_set(const char *path, unsigned int value);
@@ -90,5 +92,11 @@ bool vt_client_echoed(const struct vt_client *c);
 
 pid_t vt_fork_client(int fd, __u32 token);
 int vt_reap(pid_t pid, int timeout_ms);
+
+/* vtpm.ko itself */
+int vt_module_load(void);
+int vt_module_load_fd(int fd);
+int vt_module_unload(void);
+int vt_module_unload_soon(void);
 
 #endif
