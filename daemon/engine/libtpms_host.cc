@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -82,6 +83,21 @@ TPM_RESULT on_get_physical_presence(TPM_BOOL* present, std::uint32_t /*tpm_numbe
   return TPM_SUCCESS;
 }
 
+// Memory for OpenSSL. libtpms takes a calculation that fails for want of memory as a broken TPM,
+// and enters failure mode, which the next checkpoint would keep. To end here, as operator new does,
+// leaves the last checkpoint to the next worker.
+void* allocate(std::size_t size, const char* /*file*/, int /*line*/) noexcept {
+  void* memory = std::malloc(size);
+  if (memory == nullptr && size != 0) std::abort();
+  return memory;
+}
+void* reallocate(void* old, std::size_t size, const char* /*file*/, int /*line*/) noexcept {
+  void* memory = std::realloc(old, size);
+  if (memory == nullptr && size != 0) std::abort();
+  return memory;
+}
+void release(void* memory, const char* /*file*/, int /*line*/) noexcept { std::free(memory); }
+
 std::string code(TPM_RESULT result) {
   const std::array<std::byte, 4> be = [result] {
     std::array<std::byte, 4> out{};
@@ -125,7 +141,11 @@ Result<void> set_and_init(ByteView permanent, ByteView volatile_state) {
 }  // namespace
 
 Result<void> initialize_libraries() {
-  static const bool openssl = OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, nullptr) == 1;
+  static const bool openssl = [] {
+    // In a program that has used OpenSSL before, it keeps the allocator that it began with.
+    (void)CRYPTO_set_mem_functions(allocate, reallocate, release);
+    return OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, nullptr) == 1;
+  }();
   if (!openssl) return fail(ErrorCode::internal, "OpenSSL does not initialise");
   if (backend().in_use) return {};
   VTPM_CHECK(check_libtpms_clock());
