@@ -101,6 +101,12 @@ bool set_limit(int resource, rlim_t value) {
   return ::setrlimit(static_cast<__rlimit_resource_t>(resource), &limit) == 0;
 }
 
+bool set_oom_score(int score) {
+  const UniqueFd file(::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC));
+  const std::string text = std::to_string(score);
+  return file && ::write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());
+}
+
 bool may_lock_all() {
   rlimit limit{};
   return ::getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur >= kWorkerAddressSpace;
@@ -165,6 +171,8 @@ Result<void> leave_host(const Confinement& confinement, int keep, pid_t parent) 
   Refusals refused;
   ::prctl(PR_SET_NAME, "vtpm-worker");
   lock_memory();
+  refused.note(set_oom_score(kWorkerOomScore), "first to go without memory");
+  refused.note(::setpriority(PRIO_PROCESS, 0, kWorkerNice) == 0, "nice");
   if (confinement.empty_root)
     refused.note(::setns(confinement.empty_root.get(), CLONE_NEWNS) == 0, "no file system");
   const auto kept = static_cast<unsigned>(keep);

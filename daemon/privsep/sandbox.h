@@ -35,8 +35,15 @@ namespace vtpm::privsep {
 // 2147352575); PIDs end below 2^22.
 inline constexpr uid_t kFirstWorkerId = 2'000'000'000;
 
-// Address space of a worker, in bytes. One starts with 23 MiB, most of it code.
-inline constexpr std::size_t kWorkerAddressSpace = std::size_t{256} << 20;
+// Address space of a worker, in bytes. One starts with 23 MiB, most of it code. A worker that gets
+// no more memory ends, and another one goes on from the last checkpoint.
+inline constexpr std::size_t kWorkerAddressSpace = std::size_t{64} << 20;
+// How nice a worker is. All of them share the unit of vtpmd: however many are busy, vtpmd gets to
+// the processor before them.
+inline constexpr int kWorkerNice = 5;
+// What the kernel adds to a worker's badness when the host has no memory left: a worker is replaced
+// without a loss, vtpmd and most else is not.
+inline constexpr int kWorkerOomScore = 500;
 // Descriptors: standard ones, manager, listeners, two clients, and what a client passes.
 inline constexpr std::size_t kWorkerDescriptors = 64;
 

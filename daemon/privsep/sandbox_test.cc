@@ -275,6 +275,7 @@ TEST(LeaveHost, keeps_one_descriptor_and_takes_the_rest) {
          ::prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1);
     rlimit core{1, 1};
     need(::getrlimit(RLIMIT_CORE, &core) == 0 && core.rlim_max == 0);
+    need(::getpriority(PRIO_PROCESS, 0) == kWorkerNice);
     if (kSanitized) return;
     need(::mmap(nullptr, kWorkerAddressSpace, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
                 -1, 0) == MAP_FAILED);
