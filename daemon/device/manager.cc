@@ -251,6 +251,18 @@ Result<View> Manager::change(const std::string& name, Change change) {
   });
 }
 
+Holdings Manager::holdings(const std::string& owner) const {
+  Holdings now;
+  for (const auto& [uuid, device] : devices_) {
+    const store::Settings& settings = device->record().settings;
+    const bool read_only =
+        settings.mode == static_cast<std::uint8_t>(privsep::DeviceMode::read_only);
+    (read_only ? now.read_only : now.read_write)++;
+    if (settings.owner == owner) now.of_owner++;
+  }
+  return now;
+}
+
 // A node removes the socket that it finds in its place: it must not be another device's.
 Result<void> Manager::check_socket_paths(const store::Settings& settings) const {
   if (settings.node != static_cast<std::uint8_t>(privsep::NodeKind::socket)) return {};
@@ -276,6 +288,8 @@ Result<View> Manager::create(const store::Settings& settings, bool start) {
     if (settings.node == static_cast<std::uint8_t>(privsep::NodeKind::kernel) && !kernel_)
       return done(fail(ErrorCode::failed_precondition, "the kernel module vtpm is not in use",
                        "load it with 'modprobe vtpm' and restart vtpmd, or use --node socket"));
+    if (auto room = check_quota(options_.quota, holdings(settings.owner), settings); !room)
+      return done(tl::unexpected<Error>(std::move(room).error()));
     if (auto unused = check_socket_paths(settings); !unused)
       return done(tl::unexpected<Error>(std::move(unused).error()));
     if (auto stored = archive_->records().create(record); !stored)

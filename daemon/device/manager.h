@@ -15,6 +15,7 @@
 
 #include "device/archive.h"
 #include "device/device.h"
+#include "device/quota.h"
 
 namespace vtpm::device {
 
@@ -25,7 +26,8 @@ struct ManagerOptions {
   std::string host_key;                     // empty = state_dir/host.key
   bool kernel = true;                       // false: socket nodes only
   bool volatile_on_any_filesystem = false;  // the journal may be swapped: for tests
-  WriteLimit write_limit;                   // of each device
+  Quota quota;
+  WriteLimit write_limit;  // of each device
 };
 
 // One finding of a check; what `vtpmctl doctor` prints.
@@ -86,6 +88,7 @@ class Manager {
   template <class T>
   Result<T> on_loop(std::function<void(std::function<void(Result<T>)>)> work);
   Result<Device*> find(const std::string& name_or_uuid);
+  [[nodiscard]] Holdings holdings(const std::string& owner) const;
   Result<void> check_socket_paths(const store::Settings& settings) const;
   using Change = std::function<void(Device&, Device::Done)>;
   Result<View> change(const std::string& device, Change change);

@@ -76,6 +76,7 @@ class ManagerTest : public ::testing::Test {
     options.kernel = false;
     options.volatile_on_any_filesystem = true;
     options.write_limit = write_limit_;
+    options.quota = quota_;
     auto opened = Manager::open(options);
     if (!opened) return tl::unexpected<Error>(std::move(opened).error());
     manager_ = *std::move(opened);
@@ -143,6 +144,7 @@ class ManagerTest : public ::testing::Test {
 
   TemporaryFolder folder_;
   WriteLimit write_limit_;
+  Quota quota_;
   std::unique_ptr<Manager> manager_;
   std::thread thread_;
 };

@@ -49,6 +49,14 @@ void describe(CLI::App& app, Options& o) {
   app.add_flag("--journal-anywhere", o.manager.volatile_on_any_filesystem,
                "Keep the journal in RUN-DIR even if that is not ramfs: volatile state, with its "
                "secrets, may then be swapped out. For tests");
+  app.add_option("--store-quota", o.manager.quota.store_bytes,
+                 "How large the store may become, in bytes or with KiB, MiB, GiB; each read-write "
+                 "device takes 256 KiB of it when it is created (0: no limit)")
+      ->capture_default_str()
+      ->transform(CLI::AsSizeValue(false));
+  app.add_option("--devices-per-owner", o.manager.quota.devices_per_owner,
+                 "How many devices one owner may have (0: no limit)")
+      ->capture_default_str();
   app.add_option("--write-rate", o.manager.write_limit.per_second,
                  "How often a second each device may change its permanent state; the commands of "
                  "one that does it more often wait (0: no limit)")

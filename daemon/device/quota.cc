@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device/quota.h"
+
+#include <fmt/format.h>
+
+#include "privsep/messages.h"
+
+namespace vtpm::device {
+
+Result<void> check_quota(const Quota& quota, const Holdings& now, const store::Settings& wanted) {
+  if (quota.devices_per_owner != 0 && !wanted.owner.empty() &&
+      now.of_owner >= quota.devices_per_owner)
+    return fail(ErrorCode::full,
+                fmt::format("'{}' has {} devices, and may have {}", wanted.owner, now.of_owner,
+                            quota.devices_per_owner),
+                "delete one of them, or start vtpmd with a larger --devices-per-owner");
+  if (quota.store_bytes == 0) return {};
+  const bool read_only = wanted.mode == static_cast<std::uint8_t>(privsep::DeviceMode::read_only);
+  const std::uint64_t taken = now.read_write * kReadWriteShare + now.read_only * kReadOnlyShare;
+  const std::uint64_t share = read_only ? kReadOnlyShare : kReadWriteShare;
+  if (taken <= quota.store_bytes && share <= quota.store_bytes - taken) return {};
+  return fail(
+      ErrorCode::full,
+      fmt::format("one more device could make the store larger than its quota: {} of {} KiB "
+                  "are promised, and it takes {} KiB",
+                  taken / 1024, quota.store_bytes / 1024, share / 1024),
+      "delete a device, or start vtpmd with a larger --store-quota");
+}
+
+}  // namespace vtpm::device
