@@ -3,6 +3,7 @@
 import atexit
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -40,7 +41,8 @@ class Tap:
 class Vtpmd:
     """A vtpmd with folders of its own; kernel=False serves socket nodes only."""
 
-    def __init__(self, kernel=False):
+    def __init__(self, kernel=False, options=()):
+        self.options = list(options)
         self.kernel = kernel
         self.folder = tempfile.mkdtemp(prefix="vtpm-test-")
         self.state = os.path.join(self.folder, "state")
@@ -55,6 +57,7 @@ class Vtpmd:
                    "--engine", os.path.join(BUILD, "vtpm-engine")]
         if not self.kernel:
             command.append("--no-kernel")
+        command += self.options
         self.process = subprocess.Popen(command, stderr=self.log)
         deadline = time.monotonic() + 60
         while not os.path.exists(os.path.join(self.run, "observe.sock")):
@@ -71,6 +74,24 @@ class Vtpmd:
                 os.unlink(path)
         return status
 
+    def fork_server(self):
+        """The PID that is in the lock file of the fork server's socket."""
+        with open(os.path.join(self.run, "engine.sock.lock")) as file:
+            return int(file.read())
+
+    def end_fork_server(self):
+        """The one that outlived a vtpmd that was killed; its workers go with it."""
+        try:
+            pid = self.fork_server()
+            pidfd = os.pidfd_open(pid)
+            with open(f"/proc/{pid}/cmdline") as file:
+                if self.run not in file.read():
+                    return
+            signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+            select.select([pidfd], [], [], 30)
+        except (OSError, ValueError):
+            pass
+
     def read_log(self):
         with open(self.log.name, errors="replace") as file:
             return file.read()
@@ -83,6 +104,7 @@ class Vtpmd:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+        self.end_fork_server()
         subprocess.run(["umount", os.path.join(self.run, "journal")], stderr=subprocess.DEVNULL)
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -60,6 +60,12 @@ class Device {
   void power_cycle(Done done);
   // At the manager's start: goes on from the journal if the power has not been cut, else powers on.
   void resume(Done done);
+  // At the manager's start, before resume(): is this the worker that the record speaks of?
+  [[nodiscard]] bool fits(const InheritedWorker& worker) const;
+  // Takes it over, alive or dead, without a new epoch. It must fit.
+  void adopt(InheritedWorker worker, Done done);
+  // At the manager's end, if its successor is to find the worker serving.
+  void leave() { node_->leave(); }
   // At the manager's start, for a device that is off: a node that a crash left behind goes.
   void discard_stale_node();
   // At the manager's end: the worker goes, node and journal stay.
@@ -103,6 +109,9 @@ class Device {
   void slowed_down();
   void on_denied(const privsep::Denied& denied);
 
+  // device_adoption.cc: a worker of an earlier manager.
+  bool asked_before(const Checkpoint& checkpoint);
+
   // device_recovery.cc: what follows a worker's death.
   void on_died(int wait_status);
   bool crash_loop(int wait_status);
@@ -127,6 +136,7 @@ class Device {
 
   WorkerProcess worker_;
   bool worker_ready_ = false;
+  bool adopted_ = false;      // the worker was an earlier manager's
   bool registered_ = false;   // the node can be used by clients
   bool off_by_host_ = false;  // the socket's control channel said SHUTDOWN
 

@@ -100,6 +100,10 @@ void Device::on_died(int wait_status) {
     off_by_host_ = false;
     return take_down();
   }
+  if (worker_.was_never_forked()) {  // nothing was lost, and it was not the device's fault
+    set_phase(Phase::detached);
+    return try_again(Error{ErrorCode::unavailable, why, ""});
+  }
   if (crash_loop(wait_status)) return;
   replace_worker();
 }

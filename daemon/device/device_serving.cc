@@ -40,6 +40,7 @@ Result<void> Device::launch(Checkpoint checkpoint, std::vector<UniqueFd> descrip
   for (const UniqueFd& fd : descriptors) numbers.push_back(fd.get());
   worker_ready_ = false;
   commit_refused_ = false;
+  adopted_ = false;
   return worker_.start(std::move(start), numbers);
 }
 
@@ -62,10 +63,11 @@ void Device::on_message(const privsep::Message& message) {
 }
 
 void Device::on_commit(const Checkpoint& checkpoint) {
-  const bool sound = !commit_open_ && !read_only() &&
-                     checkpoint.incarnation == record_.version.epoch &&
-                     checkpoint.permanent_version == record_.version.generation + 1 &&
-                     checkpoint.boot_id == host_.boot_id && !checkpoint.permanent.empty();
+  const bool ours = !read_only() && checkpoint.incarnation == record_.version.epoch &&
+                    checkpoint.boot_id == host_.boot_id && !checkpoint.permanent.empty();
+  if (ours && asked_before(checkpoint)) return;
+  const bool sound =
+      ours && !commit_open_ && checkpoint.permanent_version == record_.version.generation + 1;
   if (!sound) return worker_.kill_for("it asked for a commit that its record does not allow");
   commit_open_ = true;
   const auto now = std::chrono::steady_clock::now();

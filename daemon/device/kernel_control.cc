@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "device/kernel_control.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/ioctl.h>
 
@@ -56,17 +55,16 @@ Uuid uuid_from(const T& source) {
 Uuid uuid_of(const vtpm_info& info) { return uuid_from(info); }
 Uuid uuid_of(const vtpm_event& event) { return uuid_from(event); }
 
-Result<KernelControl> KernelControl::open(const std::string& path) {
-  UniqueFd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
-  if (!fd) {
-    const int why = errno;
-    if (why == ENOENT)
+Result<KernelControl> KernelControl::take(UniqueFd opened, int error) {
+  if (!opened) {
+    if (error == ENOENT)
       return fail(
           ErrorCode::unavailable, "the kernel module vtpm is not loaded",
           "load it with 'modprobe vtpm', or run vtpmd with --no-kernel for socket nodes only");
-    return fail_errno("cannot open " + path, why, "vtpmd needs CAP_SYS_ADMIN to open it");
+    return fail_errno("cannot open /dev/vtpm", error,
+                      "the fork server (vtpm-engine) needs CAP_SYS_ADMIN to open it");
   }
-  KernelControl control(std::move(fd));
+  KernelControl control(std::move(opened));
   VTPM_TRY(const vtpm_version version, control.version());
   if (version.abi_major != VTPM_ABI_MAJOR)
     return fail(ErrorCode::unsupported,

@@ -22,8 +22,9 @@ struct KernelNode {
 
 class KernelControl {
  public:
-  // Checks the ABI too: a module of another major version is refused.
-  static Result<KernelControl> open(const std::string& path = "/dev/vtpm");
+  // `opened`: /dev/vtpm, from the fork server; invalid: `error` says why. Checks the ABI too: a
+  // module of another major version is refused.
+  static Result<KernelControl> take(UniqueFd opened, int error);
 
   struct Created {
     UniqueFd engine;

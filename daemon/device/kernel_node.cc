@@ -12,7 +12,7 @@ class KernelNodeImpl final : public Node {
         name_(settings.name),
         command_timeout_ms_(settings.command_timeout_ms),
         detach_timeout_ms_(settings.detach_timeout_ms) {
-    adopt();
+    find();
   }
 
   Result<std::vector<UniqueFd>> power_on() override {
@@ -37,6 +37,10 @@ class KernelNodeImpl final : public Node {
     VTPM_TRY(power_id_, control_->power_cycle(uuid_));
     return attach(power_id_);
   }
+
+  // The kernel keeps it; find() has seen it.
+  bool adopt(std::vector<UniqueFd>) override { return exists_; }
+  void leave() override {}
 
   void wake() override {
     if (control_ != nullptr) (void)control_->wake(uuid_);
@@ -74,7 +78,7 @@ class KernelNodeImpl final : public Node {
 
  private:
   // A node that an earlier run of the manager left behind.
-  void adopt() {
+  void find() {
     if (control_ == nullptr) return;
     const auto info = control_->info(uuid_);
     if (!info || !*info || (*info)->state == VTPM_STATE_DEAD) return;

@@ -71,10 +71,18 @@ Result<void> Manager::open_all() {
   committer_ = std::make_unique<Committer>(archive_->records(), archive_->vault());
   loop_->set_round_end([this] { committer_->flush(); });
 
-  forks_ = std::make_unique<ForkClient>(*loop_, options_.engine_path);
+  const bool external = !options_.engine_socket.empty();
+  forks_ = std::make_unique<ForkClient>(
+      *loop_,
+      ForkClient::Options{
+          .engine_path = options_.engine_path,
+          .socket_path = external ? options_.engine_socket : options_.run_dir + "/engine.sock",
+          .external = external,
+          .open_control = options_.kernel},
+      [this] { on_fork_server_lost(); });
   VTPM_CHECK(forks_->start());
   if (options_.kernel) {
-    VTPM_TRY(auto control, KernelControl::open());
+    VTPM_TRY(auto control, KernelControl::take(forks_->take_control(), forks_->control_error()));
     kernel_.emplace(std::move(control));
     VTPM_CHECK(loop_->watch(kernel_->fd(), [this] { on_kernel_events(); }));
   }
@@ -127,49 +135,6 @@ void Manager::load_damaged(const store::Store::Entry& entry) {
   if (entry.uuid.is_nil()) return;  // not even that can be read: vtpmctl doctor tells of it
   names_[view.settings.name] = view.uuid;
   damaged_[view.uuid] = std::move(view);
-}
-
-void Manager::run() {
-  loop_->post([this] { bring_back(); });
-  loop_->run();
-}
-
-void Manager::stop() {
-  loop_->post([this] { shut_down(); });
-}
-
-void Manager::bring_back() {
-  for (auto& [uuid, device] : devices_) {
-    if (!device->record().powered) {
-      device->discard_stale_node();
-      continue;
-    }
-    device->resume([name = device->record().settings.name](const Result<void>& done) {
-      if (!done)
-        log::error("cannot bring a device back", {{"device", name}, {"why", done.error().message}});
-    });
-  }
-  if (!kernel_) return;
-  const auto nodes = kernel_->list();
-  if (!nodes) return;
-  for (const vtpm_info& node : *nodes)
-    if (node.state != VTPM_STATE_DEAD && !devices_.contains(uuid_of(node)) &&
-        !damaged_.contains(uuid_of(node)))
-      log::warning("the kernel has a TPM device that is not in the store",
-                   {{"uuid", uuid_of(node).to_string()}, {"tpm", std::to_string(node.tpm_number)}});
-}
-
-// Every worker ends; nodes and journals stay, so that the next run continues all of it.
-void Manager::shut_down() {
-  if (std::exchange(stopping_, true)) return;
-  bulletin_.close();
-  auto left = std::make_shared<std::size_t>(devices_.size() + 1);
-  const auto one_less = [this, left] {
-    if (--*left == 0) loop_->stop();
-  };
-  for (auto& [uuid, device] : devices_)
-    device->park([one_less](const Result<void>&) { one_less(); });
-  one_less();
 }
 
 void Manager::on_kernel_events() {

@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,9 @@ struct ManagerOptions {
   std::string state_dir = "/var/lib/vtpm";
   std::string run_dir = "/run/vtpm";
   std::string engine_path = "/usr/libexec/vtpm-engine";
+  // Of a fork server that somebody else runs; workers serve on when this manager ends. Empty:
+  // run_dir/engine.sock, of a server that the manager starts if it finds none, and ends.
+  std::string engine_socket;
   std::string host_key;                     // empty = state_dir/host.key
   bool kernel = true;                       // false: socket nodes only
   bool volatile_on_any_filesystem = false;  // the journal may be swapped: for tests
@@ -52,8 +56,9 @@ class Manager {
   static Result<std::unique_ptr<Manager>> open(ManagerOptions options);
   ~Manager();
 
-  // Brings devices that were on back, then serves until stop(); parks every device at the end.
-  void run();
+  // Takes over the workers that serve, brings other devices that were on back, then serves until
+  // stop(). At the end it parks every device, unless the fork server is somebody else's.
+  Result<void> run();
   void stop();  // any thread; also what a signal handler's descriptor ends in
 
   Result<View> create(const store::Settings& settings, bool start);
@@ -80,6 +85,9 @@ class Manager {
   Result<void> remove_record(const Uuid& uuid);
   Result<View> remove_damaged(const std::string& name_or_uuid);
   void bring_back();
+  void bring_back(Device& device);
+  std::set<Uuid> adopt_workers();
+  void on_fork_server_lost();
   void shut_down();
   void on_kernel_events();
   void after_overflow();
@@ -107,6 +115,7 @@ class Manager {
   std::map<std::string, Uuid> names_;
   bool stopping_ = false;
   std::mutex store_examination_;
+  Result<void> outcome_;  // of run()
 };
 
 }  // namespace vtpm::device

@@ -26,6 +26,11 @@ class Node {
   virtual Result<std::vector<UniqueFd>> attach(const PowerId& power_id) = 0;
   // A new power cycle in place; clients keep what they have open.
   virtual Result<std::vector<UniqueFd>> power_cycle() = 0;
+  // Takes over a node that an earlier manager left in use, with what its worker's ForkRequest
+  // carried for it. False: that is not this node.
+  virtual bool adopt(std::vector<UniqueFd> descriptors) = 0;
+  // The next manager is to find the node in use: nothing of it goes with us.
+  virtual void leave() = 0;
   // Makes the worker look at its manager's messages.
   virtual void wake() = 0;
   // Begins to take the node away. True: done; false: gone() will be told later.

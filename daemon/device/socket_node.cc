@@ -39,6 +39,21 @@ Result<UniqueFd> listen_on(const std::string& path) {
   return fd;
 }
 
+// Is this the socket that clients find there?
+bool listens_on(int fd, const std::string& path) {
+  sockaddr_un address{};
+  socklen_t size = sizeof address;
+  int listening = 0;
+  socklen_t option = sizeof listening;
+  struct stat there{};
+  return ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0 &&
+         address.sun_family == AF_UNIX &&
+         path ==
+             std::string(address.sun_path, ::strnlen(address.sun_path, sizeof address.sun_path)) &&
+         ::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &option) == 0 && listening == 1 &&
+         ::lstat(path.c_str(), &there) == 0 && S_ISSOCK(there.st_mode);
+}
+
 class SocketNode final : public Node {
  public:
   SocketNode(const store::Settings& settings, const std::string& folder)
@@ -55,6 +70,18 @@ class SocketNode final : public Node {
     return data_ ? duplicates() : power_on();
   }
   Result<std::vector<UniqueFd>> power_cycle() override { return attach({}); }
+  bool adopt(std::vector<UniqueFd> descriptors) override {
+    if (descriptors.size() != 2 || !listens_on(descriptors[0].get(), path_) ||
+        !listens_on(descriptors[1].get(), path_ + ".ctrl"))
+      return false;
+    data_ = std::move(descriptors[0]);
+    control_ = std::move(descriptors[1]);
+    return true;
+  }
+  void leave() override {
+    data_.reset();
+    control_.reset();
+  }
   void wake() override {}  // the worker polls its manager's socket itself
   Result<bool> destroy() override {
     remove();

@@ -80,7 +80,7 @@ class ManagerTest : public ::testing::Test {
     auto opened = Manager::open(options);
     if (!opened) return tl::unexpected<Error>(std::move(opened).error());
     manager_ = *std::move(opened);
-    thread_ = std::thread([this] { manager_->run(); });
+    thread_ = std::thread([this] { (void)manager_->run(); });
     return {};
   }
   void open() {

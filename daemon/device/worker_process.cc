@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "device/worker_process.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 
 #include <array>
@@ -8,6 +9,15 @@
 #include <utility>
 
 namespace vtpm::device {
+namespace {
+
+Result<UniqueFd> duplicate(int fd) {
+  UniqueFd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  if (!copy) return fail_errno("cannot duplicate a descriptor", errno);
+  return copy;
+}
+
+}  // namespace
 
 Result<void> WorkerProcess::start(privsep::Start start, const std::vector<int>& descriptors) {
   std::array<int, 2> ends{};
@@ -15,18 +25,47 @@ Result<void> WorkerProcess::start(privsep::Start start, const std::vector<int>& 
     return fail_errno("cannot make a socket pair", errno);
   UniqueFd ours(ends[0]);
   UniqueFd theirs(ends[1]);
+  const Uuid device = start.device;
+  const std::uint64_t incarnation = start.checkpoint.incarnation;
+  const bool is_socket = start.node == privsep::NodeKind::socket;
   // It lies in the socket before there is anybody to read it.
   VTPM_CHECK(
       privsep::send_datagram(ours.get(), encode(privsep::Message{std::move(start)}), descriptors));
-  VTPM_CHECK(loop_.watch(ours.get(), [this] { receive(); }));
-  socket_ = std::move(ours);
+  // The fork server keeps our end, and what belongs to a socket's node, for the next manager.
+  ForkClient::NewWorker worker;
+  worker.device = device;
+  worker.incarnation = incarnation;
+  VTPM_TRY(worker.ours, duplicate(ours.get()));
+  if (is_socket)
+    for (std::size_t i = 1; i < descriptors.size(); i++) {
+      VTPM_TRY(worker.node.emplace_back(), duplicate(descriptors[i]));
+    }
+  worker.theirs = std::move(theirs);
+  VTPM_CHECK(watch(std::move(ours)));
+  forks_.fork_worker(std::move(worker),
+                     {.forked = [this](Result<pid_t> pid) { on_forked(std::move(pid)); },
+                      .died = [this](int status) { on_died(status); }});
+  return {};
+}
+
+Result<void> WorkerProcess::adopt(InheritedWorker worker) {
+  VTPM_CHECK(watch(std::move(worker.socket)));
+  pid_ = worker.pid;
+  if (!worker.dead)
+    forks_.adopt(worker.pid, [this](int status) { on_died(status); });
+  else
+    loop_.post([this, status = worker.wait_status] { on_died(status); });
+  return {};
+}
+
+Result<void> WorkerProcess::watch(UniqueFd socket) {
+  VTPM_CHECK(loop_.watch(socket.get(), [this] { receive(); }));
+  socket_ = std::move(socket);
   alive_ = true;
   ending_ = false;
   kill_when_forked_ = false;
+  never_forked_ = false;
   failure_.clear();
-  forks_.fork_worker(std::move(theirs),
-                     {.forked = [this](Result<pid_t> pid) { on_forked(std::move(pid)); },
-                      .died = [this](int status) { on_died(status); }});
   return {};
 }
 
@@ -71,6 +110,7 @@ bool WorkerProcess::receive() {
 void WorkerProcess::on_forked(Result<pid_t> pid) {
   if (!pid) {
     failure_ = pid.error().message;
+    never_forked_ = true;
     return on_died(0);
   }
   pid_ = *pid;

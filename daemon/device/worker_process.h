@@ -32,6 +32,9 @@ class WorkerProcess {
 
   // `descriptors`: what privsep::Start says; they are duplicated into the worker.
   Result<void> start(privsep::Start start, const std::vector<int>& descriptors);
+  // Takes over one that an earlier manager left. If it is dead, its last words and its death
+  // follow.
+  Result<void> adopt(InheritedWorker worker);
   // False: it cannot be told, for it is dead or does not read.
   bool send(const privsep::Message& message);
   // It has been told to end: closing its socket is no offence from now on.
@@ -44,10 +47,13 @@ class WorkerProcess {
 
   [[nodiscard]] bool alive() const { return alive_; }  // asked for, and death not yet confirmed
   [[nodiscard]] pid_t pid() const { return pid_; }     // 0: none, or not known yet
+  // It died before it lived: there was no fork server, or no process to be had.
+  [[nodiscard]] bool was_never_forked() const { return never_forked_; }
   // Why it ended, as far as it said or we know; kept until the next start().
   [[nodiscard]] const std::string& failure() const { return failure_; }
 
  private:
+  Result<void> watch(UniqueFd socket);
   bool receive();  // false: nothing more is there now
   void on_forked(Result<pid_t> pid);
   void on_died(int wait_status);
@@ -61,6 +67,7 @@ class WorkerProcess {
   bool alive_ = false;
   bool ending_ = false;
   bool kill_when_forked_ = false;
+  bool never_forked_ = false;
   std::string failure_;
 };
 

@@ -17,9 +17,22 @@
 #include <chrono>
 #include <csignal>
 #include <cstring>
+#include <functional>
+
+#include "base/temporary_folder.h"
+#include "privsep/fork_messages.h"
+#include "privsep/messages.h"
+#include "privsep/rendezvous.h"
 
 namespace vtpm::privsep {
 namespace {
+
+// Other than the standard ones and the manager's socket.
+bool extra_descriptors(int manager) {
+  for (int fd = 3; fd < 64; fd++)
+    if (fd != manager && ::fcntl(fd, F_GETFD) >= 0) return true;
+  return false;
+}
 
 // One byte tells the worker what to do: 'e' N exit, 's' N die of signal N, 'w' say who it is, 'h'
 // harden itself and say how.
@@ -42,7 +55,7 @@ int obedient_worker(UniqueFd manager) {
       sigset_t blocked;
       ::sigprocmask(SIG_BLOCK, nullptr, &blocked);
       Writer(out).u8(static_cast<std::uint8_t>(::sigismember(&blocked, SIGCHLD)));
-      Writer(out).u8(::fcntl(3, F_GETFD) >= 0 && manager.get() != 3);
+      Writer(out).u8(extra_descriptors(manager.get()));
     } else if (what == 'h') {
       rlimit core{1, 1};
       const bool hard = harden_worker() && ::getrlimit(RLIMIT_CORE, &core) == 0;
@@ -75,29 +88,73 @@ bool readable(int fd, int timeout_ms = 20'000) {
   return n == 1;
 }
 
+// A manager's end; the test is the manager.
 class ForkServer : public ::testing::Test {
  protected:
   void SetUp() override {
-    auto started = spawn_fork_server("/proc/self/exe");
+    auto started = spawn_fork_server("/proc/self/exe", socket_path());
     ASSERT_TRUE(started) << started.error().message;
-    server_ = *std::move(started);
-    ASSERT_TRUE(server_.pidfd);
+    server_ = *started;
+    connect();
+    ASSERT_EQ(inherited_.size(), 0U);
   }
   ~ForkServer() override {
-    server_.control.reset();
-    if (server_.pid > 0) ::waitpid(server_.pid, nullptr, 0);
+    if (server_ <= 0) return;
+    ::kill(server_, SIGTERM);
+    ::waitpid(server_, nullptr, 0);
+  }
+  [[nodiscard]] std::string socket_path() const { return folder_ / "engine.sock"; }
+
+  struct Heard {
+    Inherited told;
+    std::vector<UniqueFd> descriptors;
+  };
+  void connect() {
+    auto connected = connect_to_fork_server(socket_path());
+    ASSERT_TRUE(connected) << connected.error().message;
+    control_ = *std::move(connected);
+    inherited_.clear();
+    std::vector<UniqueFd> descriptors;
+    const ForkMessage first = next(&descriptors);
+    const auto* welcome = std::get_if<Welcome>(&first);
+    ASSERT_NE(welcome, nullptr);
+    ASSERT_EQ(descriptors.size(), 1U);
+    EXPECT_EQ(welcome->protocol, kForkProtocol);
+    EXPECT_EQ(welcome->pid, server_);
+    EXPECT_EQ(welcome->release, "test");
+    pidfd_ = std::move(descriptors[0]);
+    for (std::uint32_t i = 0; i < welcome->workers; i++) {
+      Heard heard;
+      const ForkMessage message = next(&heard.descriptors);
+      ASSERT_TRUE(std::holds_alternative<Inherited>(message));
+      heard.told = std::get<Inherited>(message);
+      inherited_.push_back(std::move(heard));
+    }
+  }
+  // The manager dies: its descriptors close.
+  void leave() {
+    control_.reset();
+    inherited_.clear();
   }
   ForkMessage next(std::vector<UniqueFd>* descriptors = nullptr) {
-    if (!readable(server_.control.get())) {
+    if (!readable(control_.get())) {
       ADD_FAILURE() << "the fork server says nothing";
-      return Died{};
+      return End{};
     }
-    auto got = receive_datagram(server_.control.get(), false);
+    auto got = receive_datagram(control_.get(), false);
     EXPECT_TRUE(got);
     auto message = decode_fork(got->bytes);
     EXPECT_TRUE(message);
     if (descriptors != nullptr) *descriptors = std::move(got->descriptors);
-    return message ? *message : ForkMessage{Died{}};
+    return message ? *message : ForkMessage{End{}};
+  }
+  void say(const ForkMessage& message) {
+    EXPECT_TRUE(send_datagram(control_.get(), encode(message)));
+  }
+  static Uuid device(std::uint64_t id) {
+    Uuid uuid;
+    store_be64(uuid.bytes.data(), id);
+    return uuid;
   }
   Worker fork_one(std::uint64_t id) {
     std::array<int, 2> ends{};
@@ -105,8 +162,9 @@ class ForkServer : public ::testing::Test {
     Worker worker;
     worker.socket.reset(ends[0]);
     const UniqueFd theirs(ends[1]);
-    const std::array<int, 1> fds{theirs.get()};
-    EXPECT_TRUE(send_datagram(server_.control.get(), encode(ForkMessage{ForkRequest{id}}), fds));
+    const std::array<int, 3> fds{theirs.get(), worker.socket.get(), STDERR_FILENO};
+    EXPECT_TRUE(send_datagram(control_.get(),
+                              encode(ForkMessage{ForkRequest{id, device(id), id + 100}}), fds));
     std::vector<UniqueFd> descriptors;
     const ForkMessage answer = next(&descriptors);
     const auto* forked = std::get_if<Forked>(&answer);
@@ -131,12 +189,20 @@ class ForkServer : public ::testing::Test {
   }
   int wait_for_server() {
     int status = -1;
-    EXPECT_TRUE(readable(server_.pidfd.get()));
-    EXPECT_EQ(::waitpid(server_.pid, &status, 0), server_.pid);
-    server_.pid = 0;
+    EXPECT_TRUE(readable(pidfd_.get()));
+    EXPECT_EQ(::waitpid(server_, &status, 0), server_);
+    server_ = 0;
     return status;
   }
-  ForkServerProcess server_;
+  bool closed() {
+    const auto got = receive_datagram(control_.get(), false);
+    return !got || got->bytes.empty();
+  }
+  TemporaryFolder folder_;
+  pid_t server_ = 0;
+  UniqueFd control_;
+  UniqueFd pidfd_;
+  std::vector<Heard> inherited_;
 };
 
 TEST_F(ForkServer, TellsHowEachWorkerDied) {
@@ -157,13 +223,13 @@ TEST_F(ForkServer, TellsHowEachWorkerDied) {
   }
 }
 
-TEST_F(ForkServer, WorkersAreItsChildrenWithoutItsControlSocketOrSignalMask) {
+TEST_F(ForkServer, WorkersAreItsChildrenWithoutItsSocketsOrSignalMask) {
   const Worker worker = fork_one(1);
   const Bytes who = worker.ask("w");
   ASSERT_EQ(who.size(), 22U);
-  EXPECT_EQ(load_be32(who.data()), static_cast<std::uint32_t>(server_.pid));
+  EXPECT_EQ(load_be32(who.data()), static_cast<std::uint32_t>(server_));
   EXPECT_EQ(who[20], std::byte{0}) << "SIGCHLD is blocked in the worker";
-  EXPECT_EQ(who[21], std::byte{0}) << "the worker holds the control socket";
+  EXPECT_EQ(who[21], std::byte{0}) << "the worker holds a descriptor of the server";
 }
 
 TEST_F(ForkServer, ACrashGivesTheNextWorkerAnotherLayoutAndTheSameServer) {
@@ -181,7 +247,7 @@ TEST_F(ForkServer, ACrashGivesTheNextWorkerAnotherLayoutAndTheSameServer) {
   const Worker after = fork_one(4);
   const Bytes layout = after.ask("w");
   ASSERT_EQ(layout.size(), before.size());
-  EXPECT_EQ(load_be32(layout.data()), static_cast<std::uint32_t>(server_.pid));
+  EXPECT_EQ(load_be32(layout.data()), static_cast<std::uint32_t>(server_));
   EXPECT_NE(layout, before);
 
   // Workers that were there go on, and their deaths are still told.
@@ -192,34 +258,162 @@ TEST_F(ForkServer, ACrashGivesTheNextWorkerAnotherLayoutAndTheSameServer) {
   EXPECT_EQ(WEXITSTATUS(status), 9);
 }
 
-TEST_F(ForkServer, EndsAndTakesItsWorkersAlongWhenTheManagerCloses) {
+TEST_F(ForkServer, TheNextManagerInheritsTheWorkersWithWhatWasKeptForIt) {
+  std::vector<Worker> workers;
+  for (std::uint64_t id = 1; id <= 3; id++) workers.push_back(fork_one(id));
+  const Bytes before = workers[1].ask("w");
+  // One is told something that nobody will read, and dies while no manager is there.
+  const pid_t dead = workers[0].pid;
+  leave();
+  EXPECT_TRUE(send_datagram(workers[0].socket.get(), as_bytes("w")));
+  EXPECT_TRUE(readable(workers[0].socket.get()));
+  workers[0].ask("e\x07");
+  EXPECT_TRUE(readable(workers[0].pidfd.get()));
+  workers.clear();  // as if this process had died: the workers must not see it
+  connect();
+  ASSERT_EQ(inherited_.size(), 3U);
+  for (Heard& heard : inherited_) {
+    ASSERT_EQ(heard.descriptors.size(), 3U) << "socket, pidfd, and what belongs to its node";
+    EXPECT_EQ(heard.told.dead, heard.told.pid == dead);
+    const std::uint64_t id = load_be64(heard.told.device.bytes.data());
+    EXPECT_EQ(heard.told.incarnation, id + 100);
+    EXPECT_EQ(heard.told.device, device(id));
+    EXPECT_EQ(readable(heard.descriptors[1].get(), 0), heard.told.dead);
+    if (heard.told.dead) {
+      EXPECT_EQ(WEXITSTATUS(heard.told.wait_status), 7);
+      const auto last_words = receive_datagram(heard.descriptors[0].get(), true);
+      ASSERT_TRUE(last_words);
+      EXPECT_EQ(last_words->bytes.size(), 22U);
+    } else if (id == 2) {
+      EXPECT_TRUE(send_datagram(heard.descriptors[0].get(), as_bytes("w")));
+      const auto said = receive_datagram(heard.descriptors[0].get(), false);
+      ASSERT_TRUE(said);
+      EXPECT_EQ(to_bytes(said->bytes), before) << "it is another process";
+    }
+  }
+  leave();
+  connect();
+  EXPECT_EQ(inherited_.size(), 2U) << "a death is told once";
+}
+
+TEST_F(ForkServer, WhatItKnowsPassesThroughItsExec) {
   const Worker one = fork_one(1);
   const Worker two = fork_one(2);
-  EXPECT_FALSE(readable(one.pidfd.get(), 50));
-  server_.control.reset();
-  const int status = wait_for_server();
-  EXPECT_TRUE(WIFEXITED(status));
-  EXPECT_EQ(WEXITSTATUS(status), 0);
-  EXPECT_TRUE(readable(one.pidfd.get()));
+  leave();
+  two.ask(std::string{'s', static_cast<char>(SIGSEGV)});
   EXPECT_TRUE(readable(two.pidfd.get()));
+  connect();  // waits for the exec
+  ASSERT_EQ(inherited_.size(), 2U);
+  for (const Heard& heard : inherited_) {
+    EXPECT_EQ(heard.descriptors.size(), 3U);
+    EXPECT_EQ(heard.told.dead, heard.told.pid == two.pid);
+    if (heard.told.dead) {
+      EXPECT_TRUE(is_crash(heard.told.wait_status));
+    }
+  }
+  EXPECT_EQ(load_be32(one.ask("w").data()), static_cast<std::uint32_t>(server_));
 }
 
-TEST_F(ForkServer, WorkersDieWithAServerThatIsKilled) {
+TEST_F(ForkServer, OneManagerAtATime) {
+  const auto second = connect_to_fork_server(socket_path());
+  ASSERT_TRUE(second);
+  ASSERT_TRUE(readable(second->get()));
+  const auto told = receive_datagram(second->get(), false);
+  ASSERT_TRUE(told);
+  const auto message = decode_fork(told->bytes);
+  ASSERT_TRUE(message && std::holds_alternative<Busy>(*message));
+  EXPECT_EQ(std::get<Busy>(*message).pid, ::getpid());
+  const auto end = receive_datagram(second->get(), false);
+  EXPECT_TRUE(!end || end->bytes.empty());
+  fork_one(1).ask("w");  // the first one is served as before
+}
+
+TEST_F(ForkServer, ARequestOfAManagerThatDiedIsDoneForTheNextOne) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()), 0);
+  const UniqueFd ours(ends[0]);
+  const UniqueFd theirs(ends[1]);
+  ::kill(server_, SIGSTOP);
+  const std::array<int, 2> fds{theirs.get(), ours.get()};
+  EXPECT_TRUE(
+      send_datagram(control_.get(), encode(ForkMessage{ForkRequest{1, device(1), 5}}), fds));
+  leave();
+  ::kill(server_, SIGCONT);
+  connect();
+  ASSERT_EQ(inherited_.size(), 1U);
+  EXPECT_FALSE(inherited_[0].told.dead);
+}
+
+TEST_F(ForkServer, ADeviceHasOneWorker) {
+  const Worker one = fork_one(1);
+  std::array<int, 2> ends{};
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()), 0);
+  const UniqueFd ours(ends[0]);
+  const UniqueFd theirs(ends[1]);
+  const std::array<int, 2> fds{theirs.get(), ours.get()};
+  EXPECT_TRUE(
+      send_datagram(control_.get(), encode(ForkMessage{ForkRequest{9, device(1), 6}}), fds));
+  const ForkMessage answer = next();
+  ASSERT_TRUE(std::holds_alternative<Forked>(answer));
+  EXPECT_EQ(std::get<Forked>(answer).pid, 0);
+  EXPECT_EQ(std::get<Forked>(answer).error, EBUSY);
+}
+
+TEST_F(ForkServer, KillsItsWorkersAndNobodyElse) {
+  const Worker worker = fork_one(1);
+  say(Kill{::getpid()});
+  say(Kill{1});
+  say(Kill{-1});
+  say(Kill{worker.pid});
+  EXPECT_EQ(status_of(worker), SIGKILL);
+  say(Kill{worker.pid});
+  fork_one(2).ask("w");
+}
+
+TEST_F(ForkServer, EndsWithItsWorkersWhenItIsTold) {
+  for (const bool by_signal : {false, true}) {
+    if (by_signal) SetUp();
+    const Worker one = fork_one(1);
+    const Worker two = fork_one(2);
+    EXPECT_FALSE(readable(one.pidfd.get(), 50));
+    if (by_signal)
+      ::kill(server_, SIGTERM);
+    else
+      say(End{});
+    const int status = wait_for_server();
+    EXPECT_TRUE(WIFEXITED(status));
+    EXPECT_EQ(WEXITSTATUS(status), 0);
+    EXPECT_TRUE(readable(one.pidfd.get(), 0));
+    EXPECT_TRUE(readable(two.pidfd.get(), 0));
+    EXPECT_NE(::access(socket_path().c_str(), F_OK), 0);
+  }
+}
+
+TEST_F(ForkServer, WorkersDieWithAServerThatIsKilledAndTheNextOneWaitsForThem) {
   const Worker worker = fork_one(1);
   worker.ask("w");
-  ::kill(server_.pid, SIGKILL);
+  ::kill(server_, SIGKILL);
   wait_for_server();
-  EXPECT_TRUE(readable(worker.pidfd.get()));
+  auto next_server = spawn_fork_server("/proc/self/exe", socket_path());
+  ASSERT_TRUE(next_server) << next_server.error().message;
+  server_ = *next_server;
+  EXPECT_TRUE(readable(worker.pidfd.get(), 0)) << "a server serves while a worker of another lives";
 }
 
-TEST_F(ForkServer, WhatIsNoRequestEndsIt) {
-  ASSERT_TRUE(send_datagram(server_.control.get(), encode(ForkMessage{Died{1, 2}})));
-  EXPECT_EQ(WEXITSTATUS(wait_for_server()), 76);
-}
-
-TEST_F(ForkServer, ARequestWithoutItsSocketEndsIt) {
-  ASSERT_TRUE(send_datagram(server_.control.get(), encode(ForkMessage{ForkRequest{1}})));
-  EXPECT_EQ(WEXITSTATUS(wait_for_server()), 76);
+TEST_F(ForkServer, WhatIsNoRequestCostsTheManagerItsConnection) {
+  const Worker worker = fork_one(1);
+  const std::vector<std::function<void()>> nonsense{
+      [this] { say(Died{1, 2}); },
+      [this] { say(ForkRequest{1, {}, 1}); },  // without its sockets
+      [this] { EXPECT_TRUE(send_datagram(control_.get(), as_bytes("x"))); },
+  };
+  for (const auto& talk : nonsense) {
+    talk();
+    EXPECT_TRUE(closed());
+    connect();
+    EXPECT_EQ(inherited_.size(), 1U) << "its worker goes on";
+  }
+  worker.ask("w");
 }
 
 TEST_F(ForkServer, ManyWorkersAtOnce) {
@@ -242,8 +436,14 @@ TEST_F(ForkServer, AHardenedWorkerLeavesNoCore) {
   EXPECT_EQ(worker.ask("h"), (Bytes{std::byte{1}, std::byte{1}}));
 }
 
+TEST_F(ForkServer, ASecondOneOnTheSameSocketIsRefused) {
+  const auto second = spawn_fork_server("/proc/self/exe", socket_path());
+  ASSERT_FALSE(second);
+  fork_one(1).ask("w");  // the first one's socket is still its own
+}
+
 TEST(SpawnForkServer, AProgramThatIsNotThereIsAnErrorWithAHint) {
-  const auto started = spawn_fork_server("/nonexistent/vtpm-engine");
+  const auto started = spawn_fork_server("/nonexistent/vtpm-engine", "/nonexistent/s");
   ASSERT_FALSE(started);
   EXPECT_NE(started.error().message.find("/nonexistent/vtpm-engine"), std::string::npos);
   EXPECT_FALSE(started.error().hint.empty());
@@ -254,11 +454,15 @@ TEST(SpawnForkServer, AProgramThatIsNotThereIsAnErrorWithAHint) {
 }  // namespace vtpm::privsep
 
 int main(int argc, char** argv) {
-  if (argc == 2 && std::strcmp(argv[1], "--fork-server") == 0)
-    return vtpm::privsep::run_fork_server(vtpm::UniqueFd(3),
+  if (argc > 1 && std::strcmp(argv[1], "--socket") == 0) {
+    const auto options = vtpm::privsep::parse_fork_server_options(argc, argv);
+    if (!options) return 64;
+    return vtpm::privsep::run_fork_server(*options,
                                           {.warm_up = [] { return vtpm::Result<void>(); },
-                                           .run_worker = vtpm::privsep::obedient_worker},
+                                           .run_worker = vtpm::privsep::obedient_worker,
+                                           .release = "test"},
                                           argv);
+  }
   // The children of a sanitizer build: their deaths are what is tested, not their leaks.
   ::setenv("ASAN_OPTIONS", "detect_leaks=0", 0);
   ::testing::InitGoogleTest(&argc, argv);

@@ -23,9 +23,7 @@ enum class Type : std::uint16_t {
   commit = 7,
   denied = 8,
   stopped = 9,
-  fork_request = 20,
-  forked = 21,
-  died = 22,
+  adopt = 10,  // from 20 on: fork_messages.cc
 };
 
 constexpr std::size_t kMaxText = 512;
@@ -110,6 +108,7 @@ SecretBytes encode(const Message& message) {
                    head(Type::stopped);
                    w.u64(m.sequence).u8(u8(m.asked_by_host));
                  },
+                 [&](const Adopt&) { head(Type::adopt); },
              },
              message);
   return out;
@@ -169,61 +168,10 @@ Result<Message> decode(ByteView bytes) {
       message = m;
       break;
     }
+    case Type::adopt: message = Adopt{}; break;
     default: in.fail(); break;
   }
   if (!in.done()) return fail(ErrorCode::corrupt, "message between processes: malformed");
-  return message;
-}
-
-SecretBytes encode(const ForkMessage& message) {
-  SecretBytes out;
-  SecretWriter w(out);
-  const auto head = [&w](Type type) { w.u16(static_cast<std::uint16_t>(type)); };
-  std::visit(
-      Overloaded{
-          [&](const ForkRequest& m) {
-            head(Type::fork_request);
-            w.u64(m.id);
-          },
-          [&](const Forked& m) {
-            head(Type::forked);
-            w.u64(m.id)
-                .u32(static_cast<std::uint32_t>(m.pid))
-                .u32(static_cast<std::uint32_t>(m.error));
-          },
-          [&](const Died& m) {
-            head(Type::died);
-            w.u32(static_cast<std::uint32_t>(m.pid)).u32(static_cast<std::uint32_t>(m.wait_status));
-          },
-      },
-      message);
-  return out;
-}
-
-Result<ForkMessage> decode_fork(ByteView bytes) {
-  Reader in(bytes);
-  const auto type = static_cast<Type>(in.u16());
-  ForkMessage message;
-  switch (type) {
-    case Type::fork_request: message = ForkRequest{in.u64()}; break;
-    case Type::forked: {
-      Forked m;
-      m.id = in.u64();
-      m.pid = static_cast<std::int32_t>(in.u32());
-      m.error = static_cast<std::int32_t>(in.u32());
-      message = m;
-      break;
-    }
-    case Type::died: {
-      Died m;
-      m.pid = static_cast<std::int32_t>(in.u32());
-      m.wait_status = static_cast<std::int32_t>(in.u32());
-      message = m;
-      break;
-    }
-    default: in.fail(); break;
-  }
-  if (!in.done()) return fail(ErrorCode::corrupt, "message of the fork server: malformed");
   return message;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Messages between the manager (vtpmd) and a worker, and between the manager and the fork server.
+// Messages between the manager (vtpmd) and a worker; those of the fork server: fork_messages.h.
 //
 // One message is one datagram of a SOCK_SEQPACKET unix socket, big-endian, with its file
 // descriptors beside it. Both sides treat the other as hostile: decode() checks every length.
@@ -11,6 +11,9 @@
 //                            <- Commit              permanent state changed: must be durable
 //   Committed | Refused      ->                     before the reply may leave
 //                            <- Denied              a refused frame, for the log; rate-limited
+//   Adopt                    ->                     from a new manager: an open Commit is sent
+//   again
+//                            <- Ready               and this too, once no Commit is open
 //   Stop                     ->                     then VTPM_IOC_WAKE, or the socket wakes it
 //                            <- Stopped             last checkpoint is in journal (and store)
 #pragma once
@@ -56,6 +59,9 @@ struct Committed {
   std::uint64_t sequence = 0;
   std::uint64_t permanent_version = 0;
 };
+// From a manager that has found the worker serving. What the last manager left unanswered comes
+// again, so a worker may hear Committed twice.
+struct Adopt {};
 struct Refused {  // the store will not take it: the worker must not reply, and ends
   std::string reason;
 };
@@ -84,23 +90,7 @@ struct Stopped {
 };
 
 using Message =
-    std::variant<Start, Stop, Committed, Refused, Ready, Failed, Commit, Denied, Stopped>;
-
-// manager -> fork server: fork a worker; descriptor: the worker's end of its socket pair.
-struct ForkRequest {
-  std::uint64_t id = 0;
-};
-// fork server -> manager; descriptor: a pidfd.
-struct Forked {
-  std::uint64_t id = 0;
-  std::int32_t pid = 0;  // 0: fork failed, `error` is its errno
-  std::int32_t error = 0;
-};
-struct Died {
-  std::int32_t pid = 0;
-  std::int32_t wait_status = 0;  // as waitpid() gives it
-};
-using ForkMessage = std::variant<ForkRequest, Forked, Died>;
+    std::variant<Start, Stop, Committed, Refused, Ready, Failed, Commit, Denied, Stopped, Adopt>;
 
 // A crash is a death by the worker's own fault, not a SIGKILL or SIGTERM from outside.
 bool is_crash(int wait_status);
@@ -110,8 +100,6 @@ inline constexpr std::size_t kMaxDescriptors = 4;
 
 SecretBytes encode(const Message& message);
 Result<Message> decode(ByteView bytes);
-SecretBytes encode(const ForkMessage& message);
-Result<ForkMessage> decode_fork(ByteView bytes);
 
 // One datagram with its descriptors.
 struct Received {

@@ -7,6 +7,8 @@
 #include <csignal>
 #include <random>
 
+#include "privsep/fork_messages.h"
+
 namespace vtpm::privsep {
 namespace {
 
@@ -47,6 +49,7 @@ std::vector<Message> one_of_each() {
   all.emplace_back(Commit{full_checkpoint()});
   all.emplace_back(Denied{0x131, 7, 3, 0x922, 99, 12});
   all.emplace_back(Stopped{77, true});
+  all.emplace_back(Adopt{});
   return all;
 }
 
@@ -128,14 +131,19 @@ TEST(Messages, ValuesThatNoSenderMeansAreRefused) {
   for (unsigned type = 0; type < 300; type++) {
     Bytes only_type;
     Writer(only_type).u16(static_cast<std::uint16_t>(type));
-    EXPECT_FALSE(decode(only_type)) << type;
-    EXPECT_FALSE(decode_fork(only_type)) << type;
+    EXPECT_EQ(decode(only_type).has_value(), type == 10) << type;  // Adopt
+    EXPECT_EQ(decode_fork(only_type).has_value(), type == 25 || type == 27) << type;
   }
 }
 
 TEST(Messages, MessagesOfTheForkServerAreNoMessagesOfAWorker) {
-  for (const ForkMessage& message : {ForkMessage{ForkRequest{7}}, ForkMessage{Forked{7, 1234, -1}},
-                                     ForkMessage{Died{-5, 139}}}) {
+  Uuid device;
+  device.bytes.fill(std::byte{9});
+  for (const ForkMessage& message :
+       {ForkMessage{ForkRequest{7, device, 3}}, ForkMessage{Forked{7, 1234, -1}},
+        ForkMessage{Died{-5, 139}}, ForkMessage{Welcome{3, 42, 7, "0.1"}}, ForkMessage{Busy{77}},
+        ForkMessage{End{}}, ForkMessage{Inherited{5, device, 9, true, 139}},
+        ForkMessage{OpenControl{}}, ForkMessage{Control{2}}, ForkMessage{Kill{12}}}) {
     SecretBytes bytes = encode(message);
     EXPECT_FALSE(decode(bytes));
     const auto back = decode_fork(bytes);
@@ -148,6 +156,20 @@ TEST(Messages, MessagesOfTheForkServerAreNoMessagesOfAWorker) {
     EXPECT_FALSE(decode_fork(bytes));
   }
   for (const Message& message : one_of_each()) EXPECT_FALSE(decode_fork(encode(message)));
+}
+
+// What a manager and a server of any two versions must understand of each other.
+TEST(Messages, TheFirstWordsBetweenVersionsNeverChange) {
+  EXPECT_EQ(to_hex(encode(ForkMessage{Welcome{3, 42, 7, "0.1"}})),
+            "0017"
+            "00000003"
+            "0000002a"
+            "00000007"
+            "0003302e31");
+  EXPECT_EQ(to_hex(encode(ForkMessage{Busy{77}})), "00180000004d");
+  EXPECT_EQ(to_hex(encode(ForkMessage{End{}})), "0019");
+  EXPECT_FALSE(decode_fork(encode(ForkMessage{Inherited{0, {}, 1, false, 0}})))
+      << "no such process";
 }
 
 TEST(Messages, RandomBytesAreReadWithoutHarm) {

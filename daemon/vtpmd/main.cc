@@ -40,6 +40,10 @@ void describe(CLI::App& app, Options& o) {
   app.add_option("--engine", o.manager.engine_path, "The vtpm-engine program")
       ->capture_default_str();
   app.add_option(
+      "--engine-socket", o.manager.engine_socket,
+      "Use the fork server that listens here, as vtpm-engine.service does, and leave the "
+      "workers serving at the end (default: start one at RUN-DIR/engine.sock)");
+  app.add_option(
       "--host-key", o.manager.host_key,
       "32 secret bytes that seal every state (default: STATE-DIR/host.key, made if absent)");
   app.add_flag("--accept-store", o.accept_store,
@@ -130,7 +134,7 @@ Result<void> serve(const Options& options) {
     signalfd_siginfo info{};
     while (::read(signals.get(), &info, sizeof info) > 0) {
     }
-    vtpm::log::info("stopping: devices are parked");
+    vtpm::log::info("stopping");
     ::sd_notify(0, "STOPPING=1");
     manager->stop();
   }));
@@ -141,8 +145,7 @@ Result<void> serve(const Options& options) {
                                                .libtpms_version = VTPM_LIBTPMS_VERSION}));
   ::sd_notify(0, "READY=1");
   vtpm::log::info("ready", {{"run_dir", options.manager.run_dir}});
-  manager->run();
-  return {};
+  return manager->run();
 }
 
 }  // namespace

@@ -64,9 +64,14 @@ Result<void> Keeper::to_store() {
     VTPM_TRY(privsep::Message message, privsep::decode(received.bytes));
     if (const auto* refused = std::get_if<privsep::Refused>(&message))
       return fail(ErrorCode::unavailable, "the store refuses the commit: " + refused->reason);
+    // A new manager may not know of this commit; only the last one may have heard of it.
+    if (std::holds_alternative<privsep::Adopt>(message))
+      VTPM_CHECK(privsep::send_datagram(manager_, encoded));
     if (const auto* committed = std::get_if<privsep::Committed>(&message)) {
+      if (heard_before(*committed)) continue;
       if (committed->sequence != last_.sequence || committed->permanent_version != version)
         return fail(ErrorCode::internal, "the manager answered another commit");
+      answered_ = *committed;
       last_.permanent_version = version;
       last_.permanent.clear();  // the store has it; the journal needs no copy
       return {};

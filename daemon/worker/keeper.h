@@ -34,6 +34,12 @@ class Keeper {
   // The final checkpoint of an orderly power-off: permanent state alone.
   Result<void> keep_powered_off();
 
+  // The answer to the last commit, heard a second time: it was asked for again, of a new manager.
+  [[nodiscard]] bool heard_before(const privsep::Committed& answer) const {
+    return answered_ && answered_->sequence == answer.sequence &&
+           answered_->permanent_version == answer.permanent_version;
+  }
+
   // Messages that arrived while a commit was waited for; handled before the next frame.
   std::optional<privsep::Message> take_postponed();
 
@@ -46,6 +52,7 @@ class Keeper {
   engine::Engine& engine_;
   policy::Mode mode_;
   Checkpoint last_;
+  std::optional<privsep::Committed> answered_;  // the last commit
   std::deque<privsep::Message> postponed_;
 };
 

@@ -178,6 +178,30 @@ TEST_F(KeeperTest, AStopThatComesWhileACommitIsOpenWaits) {
   EXPECT_FALSE(keeper.take_postponed());
 }
 
+// The old manager may have committed, or not; the new one decides. So both may answer.
+TEST_F(KeeperTest, ANewManagerIsAskedAgainAndMayAnswerTwice) {
+  Keeper keeper = make(Mode::read_write);
+  engine_.changed = true;
+  tell(privsep::Adopt{});
+  tell(Committed{31, 11});
+  tell(Committed{31, 11});
+  ASSERT_TRUE(keeper.keep(31, reply("r31"), Effect::none));
+  const auto first = asked();
+  const auto second = asked();
+  ASSERT_TRUE(first && second);
+  EXPECT_EQ(encode(*first), encode(*second));
+  EXPECT_FALSE(asked());
+  ASSERT_TRUE(std::holds_alternative<privsep::Adopt>(*keeper.take_postponed()));
+  EXPECT_TRUE(keeper.heard_before(Committed{31, 11}));
+  EXPECT_FALSE(keeper.heard_before(Committed{30, 11}));
+  EXPECT_FALSE(keeper.heard_before(Committed{31, 12}));
+  // The second answer is still in the socket, and is none to the next commit.
+  engine_.changed = true;
+  tell(Committed{32, 12});
+  ASSERT_TRUE(keeper.keep(32, reply("r32"), Effect::none));
+  EXPECT_EQ(keeper.last_sequence(), 32U);
+}
+
 TEST_F(KeeperTest, OnlyTheAnswerToThisCommitLetsTheReplyGo) {
   for (const Committed wrong :
        {Committed{30, 11}, Committed{31, 10}, Committed{31, 12}, Committed{0, 0}}) {

@@ -183,6 +183,11 @@ Result<void> Worker::read_manager() {
 
 Result<void> Worker::handle(const privsep::Message& message) {
   if (const auto* order = std::get_if<privsep::Stop>(&message)) return stop(order->how, false);
+  // A new manager: no commit is open, or Keeper would have this message.
+  if (std::holds_alternative<privsep::Adopt>(message)) return send(privsep::Ready{cold_});
+  if (const auto* answer = std::get_if<privsep::Committed>(&message);
+      answer != nullptr && keeper_.heard_before(*answer))
+    return {};
   return fail(ErrorCode::internal, "the manager sent a message that a worker does not take");
 }
 

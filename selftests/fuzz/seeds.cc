@@ -11,6 +11,7 @@
 #include "engine/state_blob.h"
 #include "frame_case.h"
 #include "journal/layout.h"
+#include "privsep/fork_messages.h"
 #include "privsep/messages.h"
 
 namespace vtpm::fuzz {
@@ -77,10 +78,14 @@ void messages(Corpus corpus) {
                                     Failed{"no state"},
                                     Commit{some_checkpoint()},
                                     Denied{0x131, 3, 0, 0x156, 42, 1},
-                                    Stopped{42, true}};
+                                    Stopped{42, true},
+                                    Adopt{}};
   for (const Message& message : all) corpus.put(encode(message));
   for (const ForkMessage& message :
-       {ForkMessage{ForkRequest{1}}, ForkMessage{Forked{1, 77, 0}}, ForkMessage{Died{77, 11}}})
+       {ForkMessage{ForkRequest{1, {}, 2}}, ForkMessage{Forked{1, 77, 0}},
+        ForkMessage{Died{77, 11}}, ForkMessage{Welcome{1, 5, 2, "1.0"}}, ForkMessage{Busy{5}},
+        ForkMessage{Inherited{77, {}, 2, true, 11}}, ForkMessage{Control{2}},
+        ForkMessage{Kill{77}}})
     corpus.put(encode(message));
   corpus.put(encode(some_checkpoint()));
 }
