@@ -2,7 +2,7 @@
 # Debian 12 packages, by what needs them.
 PACKAGES_BUILD := g++ cmake ninja-build pkg-config libtpms-dev libssl-dev libsqlite3-dev libgrpc++-dev \
 	libprotobuf-dev protobuf-compiler protobuf-compiler-grpc libexpected-dev libfmt-dev libcli11-dev \
-	nlohmann-json3-dev libsystemd-dev libseccomp-dev
+	nlohmann-json3-dev libsystemd-dev libseccomp-dev libtss2-dev
 PACKAGES_MODULE := linux-headers-amd64 linux-headers-6.12-amd64 kmod
 PACKAGES_TEST := libgtest-dev libgmock-dev clang-19 libclang-rt-19-dev clang-format-19 clang-tidy-19 sparse mandoc shellcheck python3 \
 	linux-source-6.1 linux-source-6.12 xz-utils zstd cpio busybox-static qemu-system-x86 udev \

@@ -112,4 +112,13 @@ grpc::Status AdminService::Release(grpc::ServerContext* context, const v1::Relea
   return grpc::Status::OK;
 }
 
+grpc::Status AdminService::RotateHostKey(grpc::ServerContext* context,
+                                         const v1::RotateHostKeyRequest*,
+                                         v1::RotateHostKeyReply* reply) {
+  const auto devices = manager_.rotate_host_key();
+  if (!devices) return to_status(devices.error(), *context);
+  reply->set_devices(static_cast<std::uint32_t>(*devices));
+  return grpc::Status::OK;
+}
+
 }  // namespace vtpm::api

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "device/key_source.h"
 #include "device/note.h"
 #include "device/records.h"
 #include "device/vault.h"
@@ -19,12 +20,20 @@ namespace vtpm::device {
 
 struct ArchiveOptions {
   std::string state_dir;
-  std::string host_key;  // path; empty = state_dir/host.key
+  std::string host_key;      // where the host key is, as in key_source.h
+  std::string old_host_key;  // where it was: a store that is under it is put under the other
 };
 
 class Archive {
  public:
   static Result<std::unique_ptr<Archive>> open(const ArchiveOptions& options);
+  static Result<std::unique_ptr<Archive>> open(const ArchiveOptions& options,
+                                               std::unique_ptr<KeySource> source);
+
+  // A new host key: every key of a device is wrapped anew, every voucher made anew, the old host
+  // key destroyed. How many records there are. Killed at any point, the next open() goes on from
+  // the old key or the new one. No commit may be under way.
+  Result<std::size_t> rotate_host_key();
 
   // A person says that the store is the right one: vouches for every record that opens under the
   // host key. What does not is left as it is, and refused later. The names of both.
@@ -39,9 +48,13 @@ class Archive {
 
  private:
   Archive() = default;
-  static Result<std::unique_ptr<Archive>> open_files(const ArchiveOptions& options);
+  static Result<std::unique_ptr<Archive>> open_files(const ArchiveOptions& options,
+                                                     std::unique_ptr<KeySource> source);
+  Result<store::HostKey> find_key(const ArchiveOptions& options);
+  Result<std::size_t> rekey(const store::HostKey& to);
   Result<std::vector<store::Store::Entry>> all();
 
+  std::unique_ptr<KeySource> source_;
   std::unique_ptr<store::Store> store_;
   std::unique_ptr<Vault> vault_;
   std::unique_ptr<Records> records_;

@@ -10,7 +10,9 @@ namespace {
 
 class ArchiveTest : public ::testing::Test {
  protected:
-  ArchiveOptions options() { return {.state_dir = folder_ / "state", .host_key = {}}; }
+  ArchiveOptions options() {
+    return {.state_dir = folder_ / "state", .host_key = {}, .old_host_key = {}};
+  }
   std::unique_ptr<Archive> open() {
     auto archive = Archive::open(options());
     EXPECT_TRUE(archive) << archive.error().message;

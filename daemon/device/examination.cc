@@ -64,20 +64,21 @@ Finding journal_check(const ExaminationInput& in) {
 }
 
 Finding key_check(const ExaminationInput& in) {
+  const std::string path = KeySource::plain_file(in.options.host_key, in.options.state_dir);
+  if (path.empty()) return {"host key", Status::ok, "it is kept as " + in.options.host_key, ""};
   struct stat key{};
   struct stat store{};
-  if (::lstat(in.options.host_key.c_str(), &key) != 0)
-    return {"host key", Status::failure, in.options.host_key + " is gone",
+  if (::lstat(path.c_str(), &key) != 0)
+    return {"host key", Status::failure, path + " is gone",
             "put it back from a backup before vtpmd is restarted: without it no state can be read"};
   if ((key.st_mode & 077) != 0)
-    return {"host key", Status::failure, in.options.host_key + " can be read by others",
-            "chmod 600 " + in.options.host_key};
+    return {"host key", Status::failure, path + " can be read by others", "chmod 600 " + path};
   if (::lstat((in.options.state_dir + "/store.db").c_str(), &store) == 0 &&
       key.st_dev == store.st_dev)
     return {"host key", Status::warning,
             "it lies on the disk of the store: whoever copies that disk can open every state",
-            "keep it elsewhere and name it with --host-key FILE"};
-  return {"host key", Status::ok, "only its owner can read it", ""};
+            "keep it in a TPM (--host-key tpm:...), a credential, or a file on another disk"};
+  return {"host key", Status::ok, "a file that only its owner can read", ""};
 }
 
 Finding engine_check(const ExaminationInput& in) {

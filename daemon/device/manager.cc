@@ -67,7 +67,9 @@ Result<void> Manager::open_all() {
   VTPM_TRY(auto folder, journal::Folder::open(journal, options_.volatile_on_any_filesystem));
   journals_.emplace(std::move(folder));
 
-  VTPM_TRY(archive_, Archive::open({options_.state_dir, options_.host_key}));
+  VTPM_TRY(archive_, Archive::open({.state_dir = options_.state_dir,
+                                    .host_key = options_.host_key,
+                                    .old_host_key = options_.old_host_key}));
   committer_ = std::make_unique<Committer>(archive_->records(), archive_->vault());
   loop_->set_round_end([this] { committer_->flush(); });
 
@@ -356,6 +358,18 @@ Result<std::uint32_t> Manager::release(const std::string& device) {
       if (kernel_->release_number(uuid_of(node), node.tpm_number)) released++;
     }
     done(released);
+  });
+}
+
+Result<std::size_t> Manager::rotate_host_key() {
+  return on_loop<std::size_t>([this](auto done) {
+    committer_->flush();
+    auto rotated = archive_->rotate_host_key();
+    if (rotated)
+      log::notice("the host key was replaced", {{"records", std::to_string(*rotated)}});
+    else
+      log::error("the host key was not replaced", {{"why", rotated.error().message}});
+    done(std::move(rotated));
   });
 }
 

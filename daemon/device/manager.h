@@ -27,7 +27,8 @@ struct ManagerOptions {
   // Of a fork server that somebody else runs; workers serve on when this manager ends. Empty:
   // run_dir/engine.sock, of a server that the manager starts if it finds none, and ends.
   std::string engine_socket;
-  std::string host_key;                     // empty = state_dir/host.key
+  std::string host_key;                     // as in key_source.h
+  std::string old_host_key;                 // where the host key was, see archive.h
   bool kernel = true;                       // false: socket nodes only
   bool volatile_on_any_filesystem = false;  // the journal may be swapped: for tests
   Quota quota;
@@ -68,6 +69,8 @@ class Manager {
   Result<void> remove(const std::string& device, bool release_number, bool force);
   // The number of a destroyed node, or all of them; how many were released.
   Result<std::uint32_t> release(const std::string& device);
+  // How many records are under the new key.
+  Result<std::size_t> rotate_host_key();
   Result<View> show(const std::string& device);
   Result<std::vector<View>> list(const std::string& after, std::size_t limit);
   Result<std::vector<Refusal>> refusals(const std::string& device, std::size_t limit);

@@ -130,6 +130,16 @@ Result<void> Records::set_failure(const Uuid& uuid, const Version& expected,
   return learn_if_done(std::move(next), std::move(done));
 }
 
+Result<void> Records::relearn() {
+  known_.clear();
+  std::string after;
+  for (;;) {
+    VTPM_TRY(const auto page, list(after, 500));
+    if (page.empty()) return {};
+    after = page.back().name;
+  }
+}
+
 Result<void> Records::remove(const Uuid& uuid, const Version& expected) {
   VTPM_CHECK(store_.remove(uuid, expected));
   known_.erase(uuid);

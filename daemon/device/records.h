@@ -34,6 +34,8 @@ class Records {
                            const std::string& reason);
   Result<void> remove(const Uuid& uuid, const store::Version& expected);
   Result<void> discard(const Uuid& uuid);
+  // Everything was written anew behind this: reads all of it again.
+  Result<void> relearn();
   [[nodiscard]] std::string description() const { return store_.description(); }
 
  private:

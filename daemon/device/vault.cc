@@ -71,6 +71,12 @@ Result<std::uint64_t> Vault::check_voucher(const store::Record& record) const {
   return run;
 }
 
+Result<Bytes> Vault::rewrap(const store::Record& record, const store::HostKey& to) const {
+  if (record.wrapped_key.empty()) return Bytes{};
+  VTPM_TRY(const SecretBytes key, host_key_.unwrap(record.uuid, record.wrapped_key));
+  return to.wrap(record.uuid, key);
+}
+
 Result<const SecretBytes*> Vault::key_of(const store::Record& record, Bytes& newly_wrapped) {
   if (const auto known = keys_.find(record.uuid); known != keys_.end()) {
     // The store has not taken the key yet: the commit that brought it failed.

@@ -31,6 +31,9 @@ class Vault {
   // The run that the record was written in. ErrorCode::corrupt: not by a holder of the host key.
   [[nodiscard]] Result<std::uint64_t> check_voucher(const store::Record& record) const;
   [[nodiscard]] const store::HostKey& host_key() const { return host_key_; }
+  // The key of the record's device under another host key; empty if it has none.
+  [[nodiscard]] Result<Bytes> rewrap(const store::Record& record, const store::HostKey& to) const;
+  void change_host_key(store::HostKey to) { host_key_ = std::move(to); }
 
  private:
   Result<const SecretBytes*> key_of(const store::Record& record, Bytes& newly_wrapped);

@@ -5,10 +5,15 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <climits>
+#include <cstdio>
 #include <cstdlib>
 #include <memory>
+
+#include "base/uuid.h"
 
 namespace vtpm::store {
 namespace {
@@ -50,6 +55,64 @@ Result<UniqueFd> open_private_file(const std::string& path, int flags, const std
                 "give the path of a regular file, or remove what is there");
   VTPM_CHECK(check_owner_and_mode(st, path, what, "0600"));
   return fd;
+}
+
+Result<SecretBytes> read_private_file(const std::string& path, std::size_t limit,
+                                      const std::string& what) {
+  VTPM_TRY(const UniqueFd fd, open_private_file(path, O_RDONLY, what));
+  SecretBytes content(limit + 1);  // one more, to see a file that is too long
+  std::size_t size = 0;
+  while (size < content.size()) {
+    const ssize_t n = ::read(fd.get(), content.data() + size, content.size() - size);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return fail_errno(fmt::format("cannot read {} {}", what, path), errno);
+    if (n == 0) break;
+    size += static_cast<std::size_t>(n);
+  }
+  if (size > limit)
+    return fail(ErrorCode::too_large,
+                fmt::format("{} {} is longer than {} bytes", what, path, limit));
+  content.resize(size);
+  return content;
+}
+
+// Under another name first, then moved into place.
+Result<void> write_private_file(const std::string& path, ByteView content, bool replace,
+                                const std::string& what) {
+  std::array<std::byte, 8> suffix{};
+  VTPM_CHECK(fill_random(suffix));
+  const std::string temporary = fmt::format("{}.new-{}", path, to_hex(suffix));
+  VTPM_TRY(const UniqueFd fd, open_private_file(temporary, O_WRONLY | O_CREAT | O_EXCL, what));
+  const auto install = [&]() -> Result<void> {
+    // Not what the umask left of 0600.
+    if (::fchmod(fd.get(), 0600) != 0)
+      return fail_errno(fmt::format("cannot set the mode of {}", temporary), errno);
+    for (ByteView rest = content; !rest.empty();) {
+      const ssize_t n = ::write(fd.get(), rest.data(), rest.size());
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return fail_errno(fmt::format("cannot write {} {}", what, temporary), errno);
+      rest = rest.subspan(static_cast<std::size_t>(n));
+    }
+    if (::fsync(fd.get()) != 0)
+      return fail_errno(fmt::format("cannot sync {} {}", what, temporary), errno);
+    if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str(),
+                    replace ? 0 : RENAME_NOREPLACE) != 0)
+      return fail_errno(fmt::format("cannot put {} at {}", what, path), errno);
+    return {};
+  };
+  if (auto installed = install(); !installed) {
+    (void)::unlink(temporary.c_str());
+    return installed;
+  }
+  return sync_folder(folder_of(path));
+}
+
+void overwrite(int fd) {
+  struct stat st{};
+  if (::fstat(fd, &st) != 0) return;
+  const Bytes zeros(static_cast<std::size_t>(std::clamp<off_t>(st.st_size, 0, 65536)));
+  [[maybe_unused]] const ssize_t n = ::pwrite(fd, zeros.data(), zeros.size(), 0);
+  (void)::fsync(fd);
 }
 
 Result<std::string> make_private_folder(const std::string& path) {

@@ -9,6 +9,7 @@
 
 #include <string>
 
+#include "base/bytes.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
 
@@ -17,6 +18,17 @@ namespace vtpm::store {
 // Opens and checks a private file; `flags` are those of open(2) (O_CLOEXEC and O_NOFOLLOW are
 // added; O_CREAT makes it with mode 0600). `what` names it in errors, e.g. "host key".
 Result<UniqueFd> open_private_file(const std::string& path, int flags, const std::string& what);
+
+// All of a private file, at most `limit` bytes; TOO_LARGE if it has more.
+Result<SecretBytes> read_private_file(const std::string& path, std::size_t limit,
+                                      const std::string& what);
+// The file is there whole and durable, or not at all. EXISTS if it is there already, unless
+// `replace`.
+Result<void> write_private_file(const std::string& path, ByteView content, bool replace,
+                                const std::string& what);
+// Overwrites what the file holds, as far as the file system writes in place, through a descriptor
+// that may have lost its name.
+void overwrite(int fd);
 
 // Makes the folder (mode 0700) if it is not there; refuses one that others may enter.
 // Returns its path without symbolic links.

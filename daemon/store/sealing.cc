@@ -4,16 +4,12 @@
 // uuid of the device for a wrapped key). AES-256-GCM as in NIST SP 800-38D.
 #include "store/sealing.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
-#include <sys/stat.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
 #include <memory>
 
 #include "store/private_file.h"
@@ -133,77 +129,40 @@ Bytes associated_data(const Uuid& device) {
   return out;
 }
 
-Result<void> write_all(int fd, ByteView bytes, const std::string& path) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::write(fd, bytes.data(), bytes.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return fail_errno(fmt::format("cannot write host key {}", path), errno);
-    bytes = bytes.subspan(static_cast<std::size_t>(n));
-  }
-  return {};
-}
-
-// Writes a new random key beside `path` and moves it there whole. A key that somebody else put
-// there meanwhile stays: it may already be in use.
-Result<void> create_host_key(const std::string& path) {
-  SecretBytes key(kKeySize);
-  VTPM_CHECK(fill_random(key));
-  std::array<std::byte, 8> suffix{};
-  VTPM_CHECK(fill_random(suffix));
-  const std::string temporary = fmt::format("{}.new-{}", path, to_hex(suffix));
-  VTPM_TRY(const UniqueFd fd,
-           open_private_file(temporary, O_WRONLY | O_CREAT | O_EXCL, "new host key"));
-  const auto install = [&]() -> Result<void> {
-    // Not what the umask left of 0600.
-    if (::fchmod(fd.get(), 0600) != 0)
-      return fail_errno(fmt::format("cannot set the mode of {}", temporary), errno);
-    VTPM_CHECK(write_all(fd.get(), key, temporary));
-    if (::fsync(fd.get()) != 0)
-      return fail_errno(fmt::format("cannot sync host key {}", temporary), errno);
-    if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str(), RENAME_NOREPLACE) != 0)
-      return fail_errno(fmt::format("cannot put host key at {}", path), errno);
-    return {};
-  };
-  if (const auto installed = install(); !installed) {
-    (void)::unlink(temporary.c_str());
-    if (installed.error().code != ErrorCode::exists) return installed;
-  }
-  return sync_folder(folder_of(path));
-}
-
-Result<SecretBytes> read_host_key(const std::string& path) {
-  VTPM_TRY(const UniqueFd fd, open_private_file(path, O_RDONLY, "host key"));
-  SecretBytes key(kKeySize + 1);  // one more, to see a file that is too long
-  std::size_t size = 0;
-  while (size < key.size()) {
-    const ssize_t n = ::read(fd.get(), key.data() + size, key.size() - size);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return fail_errno(fmt::format("cannot read host key {}", path), errno);
-    if (n == 0) break;
-    size += static_cast<std::size_t>(n);
-  }
-  if (size != kKeySize)
-    return fail(ErrorCode::corrupt,
-                fmt::format("host key {} is {} than {} bytes", path,
-                            size < kKeySize ? "shorter" : "longer", kKeySize),
-                "restore it from a backup: without it no device of this host opens");
-  key.resize(kKeySize);
-  if (std::ranges::all_of(key, [](std::byte b) { return b == std::byte{0}; }))
-    return fail(ErrorCode::corrupt, fmt::format("host key {} is all zero", path),
-                "restore it from a backup: without it no device of this host opens");
-  return key;
-}
-
 }  // namespace
 
+Result<HostKey> HostKey::random() {
+  SecretBytes key(kKeySize);
+  VTPM_CHECK(fill_random(key));
+  return HostKey(std::move(key));
+}
+
+Result<HostKey> HostKey::from_secret(SecretBytes key, const std::string& where) {
+  const char* const hint = "restore it from a backup: without it no device of this host opens";
+  if (key.size() != kKeySize)
+    return fail(ErrorCode::corrupt,
+                fmt::format("{} is {} than {} bytes", where,
+                            key.size() < kKeySize ? "shorter" : "longer", kKeySize),
+                hint);
+  if (std::ranges::all_of(key, [](std::byte b) { return b == std::byte{0}; }))
+    return fail(ErrorCode::corrupt, fmt::format("{} is all zero", where), hint);
+  return HostKey(std::move(key));
+}
+
 Result<HostKey> HostKey::from_file(const std::string& path, bool create) {
-  auto key = read_host_key(path);
+  auto key = read_private_file(path, kKeySize + 1, "host key");
   if (!key && create && key.error().code == ErrorCode::not_found) {
-    VTPM_CHECK(create_host_key(path));
-    key = read_host_key(path);
+    VTPM_TRY(const HostKey fresh, random());
+    // A key that somebody else put there meanwhile stays: it may already be in use.
+    const auto written = write_private_file(path, fresh.secret(), false, "host key");
+    if (!written && written.error().code != ErrorCode::exists)
+      return tl::unexpected<Error>(written.error());
+    key = read_private_file(path, kKeySize + 1, "host key");
   }
-  if (!key) return tl::unexpected<Error>(std::move(key).error());
-  return HostKey(*std::move(key));
+  if (!key && key.error().code != ErrorCode::too_large)
+    return tl::unexpected<Error>(std::move(key).error());
+  return from_secret(key ? *std::move(key) : SecretBytes(kKeySize + 1),
+                     fmt::format("host key {}", path));
 }
 
 Result<Bytes> HostKey::wrap(const Uuid& device, ByteView device_key) const {

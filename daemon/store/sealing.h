@@ -33,6 +33,12 @@ class HostKey {
   // that others may read, and says how to mend it.
   static Result<HostKey> from_file(const std::string& path, bool create);
 
+  static Result<HostKey> random();
+  // `where` it comes from, for errors.
+  static Result<HostKey> from_secret(SecretBytes key, const std::string& where);
+  // For whoever keeps it: a file, a TPM.
+  [[nodiscard]] ByteView secret() const { return key_; }
+
   [[nodiscard]] Result<Bytes> wrap(const Uuid& device, ByteView device_key) const;
   [[nodiscard]] Result<SecretBytes> unwrap(const Uuid& device, ByteView wrapped) const;
   // HMAC-SHA-256 of `content` under a key that is derived from this one for `purpose`: nobody

@@ -43,9 +43,12 @@ void describe(CLI::App& app, Options& o) {
       "--engine-socket", o.manager.engine_socket,
       "Use the fork server that listens here, as vtpm-engine.service does, and leave the "
       "workers serving at the end (default: start one at RUN-DIR/engine.sock)");
-  app.add_option(
-      "--host-key", o.manager.host_key,
-      "32 secret bytes that seal every state (default: STATE-DIR/host.key, made if absent)");
+  app.add_option("--host-key", o.manager.host_key,
+                 "Where the 32 secret bytes are that seal every state: file:PATH, credential:NAME "
+                 "or tpm:TCTI (default: file:STATE-DIR/host.key)");
+  app.add_option("--old-host-key", o.manager.old_host_key,
+                 "Where they were: a store that is under that key is put under the one of "
+                 "--host-key");
   app.add_flag("--accept-store", o.accept_store,
                "Say once that the store is the right one, after an upgrade or after a backup was "
                "restored on purpose; says what it accepted and ends");
@@ -115,8 +118,10 @@ Result<vtpm::UniqueFd> signals_as_descriptor() {
 
 // A person's word for a store that cannot speak for itself; never a part of serving.
 Result<void> accept_store(const Options& options) {
-  VTPM_TRY(const auto accepted, vtpm::device::Archive::accept_store(
-                                    {options.manager.state_dir, options.manager.host_key}));
+  VTPM_TRY(const auto accepted,
+           vtpm::device::Archive::accept_store({.state_dir = options.manager.state_dir,
+                                                .host_key = options.manager.host_key,
+                                                .old_host_key = options.manager.old_host_key}));
   for (const std::string& name : accepted.taken)
     vtpm::log::notice("accepted as it is in the store", {{"device", name}});
   for (const std::string& name : accepted.refused)
@@ -162,6 +167,8 @@ int main(int argc, char** argv) {
     return app.exit(error) == 0 ? EX_OK : EX_USAGE;
   }
   options.manager.kernel = !options.no_kernel;
+  // tpm2-tss would log what it sends, secrets included, if somebody's environment says so.
+  (void)::setenv("TSS2_LOG", "all+NONE", 1);
   vtpm::log::set_program("vtpmd");
   vtpm::log::set_level(level_of(options.log_level));
   protect_memory();

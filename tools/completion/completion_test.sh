@@ -38,7 +38,7 @@ check() {
 
 check "start stop" st
 check "power-cycle" po
-check "create delete denied doctor explain list power-cycle release show start stop version watch" ""
+check "create delete denied doctor explain host-key list power-cycle release show start stop version watch" ""
 check "web web-2" start w
 check "db web web-2" stop web ""
 check "db web web-2" denied --limit 5 ""
@@ -52,6 +52,7 @@ check "list" -o json li
 check "" create x --owner ""
 check "" create ""
 check "" list ""
+check "rotate" host-key ""
 check "db" --socket /s show d
 if [[ $(cat "$work/asked") != "--socket /s __complete devices" ]]; then
   echo "FAIL: --socket is not passed on: $(cat "$work/asked")"

@@ -59,6 +59,7 @@ _vtpmctl() {
         compopt -o filenames 2>/dev/null
         return
         ;;
+      host-key) words=rotate ;;
       help) words=$(_vtpmctl_words __complete verbs) ;;
     esac
   fi

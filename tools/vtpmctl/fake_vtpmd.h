@@ -153,6 +153,12 @@ class FakeAdmin final : public v1::Admin::Service {
     reply->set_released(state_.held);
     return grpc::Status::OK;
   }
+  grpc::Status RotateHostKey(Context* context, const v1::RotateHostKeyRequest*,
+                             v1::RotateHostKeyReply* reply) override {
+    VTPM_JUDGE("RotateHostKey");
+    reply->set_devices(static_cast<std::uint32_t>(state_.devices.size()));
+    return grpc::Status::OK;
+  }
 
  private:
   FakeState& state_;

@@ -207,6 +207,17 @@ TEST_F(Verbs, ReleaseOneOrAll) {
   EXPECT_EQ(state.calls.size(), 2U);
 }
 
+TEST_F(Verbs, HostKeyRotate) {
+  state.devices.resize(3);
+  EXPECT_EQ(run({"host-key", "rotate"}), 0);
+  EXPECT_THAT(out, HasSubstr("devices under it: 3"));
+  EXPECT_EQ(run({"host-key", "rotate", "-o", "json"}), 0);
+  EXPECT_EQ(json(), Json::parse(R"({"devices":3})"));
+  EXPECT_EQ(run({"host-key"}), 2);
+  EXPECT_EQ(run({"host-key", "show"}), 2);
+  EXPECT_THAT(state.calls, ElementsAre("RotateHostKey", "RotateHostKey"));
+}
+
 v1::DeniedCommand make_denied() {
   v1::DeniedCommand denied;
   denied.set_name("golden");

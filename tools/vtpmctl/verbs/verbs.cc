@@ -60,6 +60,12 @@ constexpr Verb kVerbs[] = {
      "  vtpmctl release web\n"
      "  vtpmctl release --all\n",
      declare_release},
+    {"host-key", "Replace the key that seals every state.",
+     "'rotate' has vtpmd make a new host key, put every device under it and destroy the old one.\n"
+     "Devices go on meanwhile. Back up the new key; with a credential see vtpmd(8).\n\n"
+     "Examples:\n"
+     "  vtpmctl host-key rotate\n",
+     declare_host_key},
     {"watch", "Print what happens to devices, until interrupted.",
      "Examples:\n"
      "  vtpmctl watch\n"
