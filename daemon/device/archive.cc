@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "device/archive.h"
 
+#include <fmt/format.h>
+
 #include <utility>
 
 namespace vtpm::device {
@@ -23,6 +25,9 @@ Result<std::unique_ptr<Archive>> Archive::open_files(const ArchiveOptions& optio
                                                      std::unique_ptr<KeySource> source) {
   std::unique_ptr<Archive> archive(new Archive);
   archive->source_ = std::move(source);
+  if (!options.anchor.empty()) {
+    VTPM_TRY(archive->anchor_, Anchor::make(options.anchor));
+  }
   VTPM_TRY(archive->store_, store::open_sqlite(options.state_dir + "/store.db"));
   VTPM_TRY(archive->note_, archive->store_->note());
   VTPM_TRY(const auto any, archive->store_->list("", 1));
@@ -114,20 +119,96 @@ Result<std::unique_ptr<Archive>> Archive::open(const ArchiveOptions& options,
                                                std::unique_ptr<KeySource> source) {
   VTPM_TRY(auto archive, open_files(options, std::move(source)));
   Note note;
-  if (archive->empty_) {
-    VTPM_TRY(archive->note_, encode(note, archive->vault_->host_key()));
-    VTPM_CHECK(archive->store_->revise({}, archive->note_));
-  } else if (archive->note_.empty()) {
+  if (!archive->empty_ && archive->note_.empty())
     return fail(ErrorCode::failed_precondition,
                 "nothing vouches for the records of the store: an older vtpmd wrote them, or "
                 "somebody changed the store",
                 "if this is an upgrade and nobody else could write to " + options.state_dir +
                     ", run vtpmd once with its usual options and --accept-store");
-  } else {
+  if (!archive->empty_) {
     VTPM_TRY(note, decode_note(archive->note_, archive->vault_->host_key()));
   }
-  archive->records_ = std::make_unique<Records>(*archive->store_, *archive->vault_, note.run);
+  VTPM_CHECK(archive->begin_run(note));
   return archive;
+}
+
+Result<void> Archive::begin_run(Note note) {
+  if (empty_ && anchor_) {
+    if (anchor_->value())
+      return fail(ErrorCode::failed_precondition,
+                  "the store is empty, but the TPM of the host counts the runs of one",
+                  "put the store back, or run vtpmd once with its usual options and "
+                  "--accept-store to begin a new one");
+    VTPM_TRY(note.run, anchor_->make_counter());
+    note.anchored = true;
+  } else if (!empty_) {
+    VTPM_CHECK(check_anchor(note));
+  }
+  if (anchor_) {
+    VTPM_CHECK(renew(note, note.run + 1));
+    note.run++;
+  } else if (empty_) {
+    VTPM_CHECK(renew(note, note.run));
+  }
+  records_ = std::make_unique<Records>(*store_, *vault_, note.run);
+  return {};
+}
+
+// The store is the one that the last run left, or of that run if it did not end by itself.
+Result<void> Archive::check_anchor(const Note& note) {
+  if (!anchor_ && !note.anchored) return {};
+  const char* const on_purpose =
+      "if you restored a backup on purpose, or want it so: run vtpmd once with its usual options "
+      "and --accept-store";
+  if (!anchor_)
+    return fail(ErrorCode::failed_precondition,
+                "a TPM of the host counts the runs of this store, and vtpmd was started without "
+                "--anchor",
+                on_purpose);
+  if (!note.anchored)
+    return fail(ErrorCode::failed_precondition,
+                "no TPM has counted the runs of this store yet, or it is a copy from before",
+                on_purpose);
+  VTPM_TRY(std::uint64_t count, anchor_->value());
+  // The store is written first, then the TPM counts: vtpmd died between the two.
+  if (note.run == count + 1) {
+    VTPM_TRY(count, anchor_->advance());
+  }
+  if (note.run != count)
+    return fail(ErrorCode::failed_precondition,
+                fmt::format("the store is an old copy: it is of run {}, the TPM of the host has "
+                            "counted {}",
+                            note.run, count),
+                on_purpose);
+  return {};
+}
+
+Result<void> Archive::renew(const Note& note, std::uint64_t run) {
+  VTPM_TRY(const auto entries, all());
+  std::vector<Store::Revision> revisions;
+  for (const Store::Entry& entry : entries) {
+    const auto written = entry.record ? vault_->check_voucher(*entry.record)
+                                      : tl::unexpected<Error>(entry.record.error());
+    if (!written || *written != note.run) continue;  // stays what it is, and is refused
+    VTPM_TRY(Bytes voucher, vault_->vouch(*entry.record, run));
+    revisions.push_back({entry.record->uuid, entry.record->version, {}, std::move(voucher)});
+  }
+  VTPM_TRY(Bytes bytes, encode(Note{.run = run, .anchored = note.anchored}, vault_->host_key()));
+  VTPM_CHECK(store_->revise(revisions, bytes));
+  note_ = std::move(bytes);
+  if (!anchor_) return {};
+  VTPM_TRY(const std::uint64_t count, anchor_->advance());
+  if (count != run)
+    return fail(ErrorCode::failed_precondition,
+                fmt::format("the TPM of the host counts {} where run {} begins", count, run),
+                "somebody else counts there: one vtpmd with an anchor for each TPM");
+  return {};
+}
+
+Result<void> Archive::end_run() {
+  if (!anchor_) return {};
+  VTPM_TRY(const Note note, decode_note(note_, vault_->host_key()));
+  return renew(note, note.run + 1);
 }
 
 Result<Archive::Accepted> Archive::accept_store(const ArchiveOptions& options) {
@@ -139,6 +220,15 @@ Result<Archive::Accepted> Archive::accept_store(const ArchiveOptions& options) {
   if (!upgrade) {
     VTPM_TRY(note, decode_note(archive->note_, vault.host_key()));
   }
+  note.anchored = archive->anchor_.has_value();
+  if (archive->anchor_) {
+    auto count = archive->anchor_->value();
+    if (!count && count.error().code == ErrorCode::not_found)
+      count = archive->anchor_->make_counter();
+    if (!count) return tl::unexpected<Error>(std::move(count).error());
+    note.run = *count;
+  }
+  note.run++;  // whatever else there is of the store is old from here on
   VTPM_TRY(const auto entries, archive->all());
   Accepted accepted;
   std::vector<Store::Revision> revisions;
@@ -159,6 +249,7 @@ Result<Archive::Accepted> Archive::accept_store(const ArchiveOptions& options) {
                 "give vtpmd the host key that belongs to the store");
   VTPM_TRY(const Bytes bytes, encode(note, vault.host_key()));
   VTPM_CHECK(archive->store_->revise(revisions, bytes));
+  if (archive->anchor_) VTPM_CHECK(archive->anchor_->advance());
   return accepted;
 }
 

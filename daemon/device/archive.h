@@ -7,9 +7,11 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "device/anchor.h"
 #include "device/key_source.h"
 #include "device/note.h"
 #include "device/records.h"
@@ -22,6 +24,7 @@ struct ArchiveOptions {
   std::string state_dir;
   std::string host_key;      // where the host key is, as in key_source.h
   std::string old_host_key;  // where it was: a store that is under it is put under the other
+  std::string anchor;        // "tpm:TCTI"; empty = none, and old copies of the store go unseen
 };
 
 class Archive {
@@ -43,6 +46,9 @@ class Archive {
   };
   static Result<Accepted> accept_store(const ArchiveOptions& options);
 
+  // The last write of this run. With an anchor, from here on no other copy of the store will do.
+  Result<void> end_run();
+
   Records& records() { return *records_; }
   Vault& vault() { return *vault_; }
 
@@ -51,6 +57,10 @@ class Archive {
   static Result<std::unique_ptr<Archive>> open_files(const ArchiveOptions& options,
                                                      std::unique_ptr<KeySource> source);
   Result<store::HostKey> find_key(const ArchiveOptions& options);
+  Result<void> begin_run(Note note);
+  Result<void> check_anchor(const Note& note);
+  // Every good record and the note are of run `run` from here on; then the anchor says so.
+  Result<void> renew(const Note& note, std::uint64_t run);
   Result<std::size_t> rekey(const store::HostKey& to);
   Result<std::vector<store::Store::Entry>> all();
 
@@ -58,6 +68,7 @@ class Archive {
   std::unique_ptr<store::Store> store_;
   std::unique_ptr<Vault> vault_;
   std::unique_ptr<Records> records_;
+  std::optional<Anchor> anchor_;
   Bytes note_;
   bool empty_ = false;  // no record and no note: never used
 };

@@ -11,7 +11,7 @@ namespace {
 class ArchiveTest : public ::testing::Test {
  protected:
   ArchiveOptions options() {
-    return {.state_dir = folder_ / "state", .host_key = {}, .old_host_key = {}};
+    return {.state_dir = folder_ / "state", .host_key = {}, .old_host_key = {}, .anchor = {}};
   }
   std::unique_ptr<Archive> open() {
     auto archive = Archive::open(options());

@@ -81,6 +81,16 @@ Finding key_check(const ExaminationInput& in) {
   return {"host key", Status::ok, "a file that only its owner can read", ""};
 }
 
+Finding replay_check(const ExaminationInput& in) {
+  if (!in.options.anchor.empty())
+    return {"replay protection", Status::ok, "a TPM of the host counts the runs of vtpmd", ""};
+  return {
+      "replay protection", Status::warning,
+      "an old copy of the whole store, put back while vtpmd was stopped, is not detected",
+      "have a TPM of the host count (--anchor tpm:..., see vtpmd(8)), or keep the store's folder "
+      "out of reach and out of rollbacks of the host's disk"};
+}
+
 Finding engine_check(const ExaminationInput& in) {
   if (in.fork_server <= 0 || ::access(fmt::format("/proc/{}", in.fork_server).c_str(), F_OK) != 0)
     return {"engine", Status::failure, "the fork server is not running",
@@ -108,15 +118,8 @@ Finding device_check(const ExaminationInput& in) {
 }  // namespace
 
 std::vector<Finding> examine(const ExaminationInput& in) {
-  return {module_check(in),
-          number_check(in),
-          engine_check(in),
-          journal_check(in),
-          key_check(in),
-          {"replay protection", Status::warning,
-           "an old copy of the whole store, put back while vtpmd was stopped, is not detected",
-           "keep the store's folder out of reach and out of rollbacks of the host's disk"},
-          device_check(in)};
+  return {module_check(in), number_check(in), engine_check(in), journal_check(in),
+          key_check(in),    replay_check(in), device_check(in)};
 }
 
 Finding examine_store(const std::string& state_dir) {

@@ -74,7 +74,7 @@ TEST_F(HostTpmTest, ATpmThatIsNotThereIsAnError) {
 }
 
 TEST_F(HostTpmTest, KeepsTheHostKeyAndItsSuccessors) {
-  const ArchiveOptions options{folder_ / "other", "tpm:" + tcti_, ""};
+  const ArchiveOptions options{folder_ / "other", "tpm:" + tcti_, "", ""};
   store::Record record;
   record.uuid.bytes.fill(std::byte{7});
   record.settings.name = "guarded";
@@ -104,10 +104,10 @@ TEST_F(HostTpmTest, KeepsTheHostKeyAndItsSuccessors) {
   EXPECT_EQ(opens(), "state");
   EXPECT_NE(read_file(folder_ / "other/host.key.tpm"), first);
   // From a file to the TPM, and without the TPM nothing.
-  const ArchiveOptions away{folder_ / "other", "", "tpm:" + tcti_};
+  const ArchiveOptions away{folder_ / "other", "", "tpm:" + tcti_, ""};
   EXPECT_TRUE(Archive::open(away));
   const ArchiveOptions back{folder_ / "other", "tpm:" + tcti_,
-                            "file:" + (folder_ / "other/host.key")};
+                            "file:" + (folder_ / "other/host.key"), ""};
   EXPECT_TRUE(Archive::open(back));
   EXPECT_EQ(opens(), "state");
   ASSERT_TRUE(manager_->stop("host", false));

@@ -69,7 +69,8 @@ Result<void> Manager::open_all() {
 
   VTPM_TRY(archive_, Archive::open({.state_dir = options_.state_dir,
                                     .host_key = options_.host_key,
-                                    .old_host_key = options_.old_host_key}));
+                                    .old_host_key = options_.old_host_key,
+                                    .anchor = options_.anchor}));
   committer_ = std::make_unique<Committer>(archive_->records(), archive_->vault());
   loop_->set_round_end([this] { committer_->flush(); });
 

@@ -29,6 +29,7 @@ struct ManagerOptions {
   std::string engine_socket;
   std::string host_key;                     // as in key_source.h
   std::string old_host_key;                 // where the host key was, see archive.h
+  std::string anchor;                       // "tpm:TCTI": a TPM that counts the runs
   bool kernel = true;                       // false: socket nodes only
   bool volatile_on_any_filesystem = false;  // the journal may be swapped: for tests
   Quota quota;

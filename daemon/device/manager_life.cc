@@ -11,6 +11,9 @@ namespace vtpm::device {
 Result<void> Manager::run() {
   loop_->post([this] { bring_back(); });
   loop_->run();
+  if (const auto ended = archive_->end_run(); !ended)
+    log::error("the store could not be bound to the end of this run",
+               {{"why", ended.error().message}});
   return outcome_;
 }
 

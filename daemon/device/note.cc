@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// format (1) | run (8) | HMAC-SHA-256 of what is before it (32)
+// format (1) | run (8) | anchored (1) | HMAC-SHA-256 of what is before it (32)
 #include "device/note.h"
 
 #include <tuple>
@@ -7,14 +7,14 @@
 namespace vtpm::device {
 namespace {
 
-constexpr std::uint8_t kFormat = 1;
+constexpr std::uint8_t kFormat = 2;  // 1 had no anchor
 constexpr const char* kPurpose = "note";
 
 }  // namespace
 
 Result<Bytes> encode(const Note& note, const store::HostKey& key) {
   Bytes out;
-  Writer(out).u8(kFormat).u64(note.run);
+  Writer(out).u8(kFormat).u64(note.run).u8(note.anchored ? 1 : 0);
   VTPM_TRY(const store::Mac mac, key.authenticate(kPurpose, out));
   Writer(out).bytes(mac);
   return out;
@@ -37,6 +37,7 @@ Result<Note> decode_note(ByteView bytes, const store::HostKey& key) {
                 "upgrade vtpmd");
   Note note;
   note.run = reader.u64();
+  note.anchored = reader.u8() != 0;
   if (!reader.done()) return refused();
   return note;
 }

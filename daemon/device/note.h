@@ -14,6 +14,7 @@ namespace vtpm::device {
 
 struct Note {
   std::uint64_t run = 0;  // the number that the vouchers of all records carry
+  bool anchored = false;  // a TPM counts the runs, too
   bool operator==(const Note&) const = default;
 };
 

@@ -65,7 +65,7 @@ class RotationTest : public ::testing::Test {
     store_be32(uuid.bytes.data(), n);
     return uuid;
   }
-  ArchiveOptions options() { return {folder_ / "state", "", ""}; }
+  ArchiveOptions options() { return {folder_ / "state", "", "", ""}; }
   std::unique_ptr<Archive> open() {
     auto archive = Archive::open(options());
     EXPECT_TRUE(archive) << archive.error().message;

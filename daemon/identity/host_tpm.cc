@@ -2,6 +2,7 @@
 // Sealed bytes: format (1) | sized SRK name | sized TPM2B_PUBLIC | sized TPM2B_PRIVATE, sizes of 2.
 #include "identity/host_tpm.h"
 
+#include <fmt/format.h>
 #include <tss2/tss2_mu.h>
 
 #include <algorithm>
@@ -252,7 +253,7 @@ Result<ESYS_TR> HostTpm::State::find_counter(std::uint32_t index) {
   const Owned<TPM2B_NAME> n(name);
   if ((f->nvPublic.attributes & ~TPMA_NV_WRITTEN) != kCounterAttributes)
     return fail(ErrorCode::corrupt, "something else is where the TPM's counter should be",
-                "choose another --anchor-index");
+                fmt::format("free the NV index {:#x}", index));
   return handle;
 }
 

@@ -49,6 +49,10 @@ void describe(CLI::App& app, Options& o) {
   app.add_option("--old-host-key", o.manager.old_host_key,
                  "Where they were: a store that is under that key is put under the one of "
                  "--host-key");
+  app.add_option(
+      "--anchor", o.manager.anchor,
+      "tpm:TCTI: a TPM of the host that counts the runs of vtpmd, so that an old copy of "
+      "the store is refused");
   app.add_flag("--accept-store", o.accept_store,
                "Say once that the store is the right one, after an upgrade or after a backup was "
                "restored on purpose; says what it accepted and ends");
@@ -121,7 +125,8 @@ Result<void> accept_store(const Options& options) {
   VTPM_TRY(const auto accepted,
            vtpm::device::Archive::accept_store({.state_dir = options.manager.state_dir,
                                                 .host_key = options.manager.host_key,
-                                                .old_host_key = options.manager.old_host_key}));
+                                                .old_host_key = options.manager.old_host_key,
+                                                .anchor = options.manager.anchor}));
   for (const std::string& name : accepted.taken)
     vtpm::log::notice("accepted as it is in the store", {{"device", name}});
   for (const std::string& name : accepted.refused)
