@@ -86,6 +86,7 @@ TPM_RESULT on_get_physical_presence(TPM_BOOL* present, std::uint32_t /*tpm_numbe
 // Memory for OpenSSL. libtpms takes a calculation that fails for want of memory as a broken TPM,
 // and enters failure mode, which the next checkpoint would keep. To end here, as operator new does,
 // leaves the last checkpoint to the next worker.
+// NOLINTBEGIN(cppcoreguidelines-no-malloc,cppcoreguidelines-owning-memory): C owns what it gets
 void* allocate(std::size_t size, const char* /*file*/, int /*line*/) noexcept {
   void* memory = std::malloc(size);
   if (memory == nullptr && size != 0) std::abort();
@@ -97,6 +98,7 @@ void* reallocate(void* old, std::size_t size, const char* /*file*/, int /*line*/
   return memory;
 }
 void release(void* memory, const char* /*file*/, int /*line*/) noexcept { std::free(memory); }
+// NOLINTEND(cppcoreguidelines-no-malloc,cppcoreguidelines-owning-memory)
 
 std::string code(TPM_RESULT result) {
   const std::array<std::byte, 4> be = [result] {
