@@ -27,7 +27,10 @@
 #include <vector>
 
 #include "base/temporary_folder.h"
+#include "privsep/fork_messages.h"
 #include "privsep/fork_server.h"
+#include "privsep/messages.h"
+#include "privsep/rendezvous.h"
 #include "privsep/sandbox.h"
 
 namespace vtpm::privsep {
@@ -184,20 +187,29 @@ class Captive : public ::testing::Test {
   // The real fork server, in a child. After a crash it would exec the program of this test anew:
   // by these arguments that does nothing and ends.
   void start_server() {
-    std::array<int, 2> ends{};
-    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()), 0);
-    control_.reset(ends[0]);
-    limit_wait(ends[0]);
-    UniqueFd theirs(ends[1]);
+    std::array<int, 2> ready{};
+    ASSERT_EQ(::pipe2(ready.data(), O_CLOEXEC), 0);
+    const UniqueFd is_ready(ready[0]);
+    UniqueFd tell_ready(ready[1]);
+    const std::string path = rendezvous_ / "engine.sock";
     server_ = ::fork();
-    if (server_ != 0) return;
-    control_.reset();
-    std::string program = "privsep_test";
-    std::string nothing = "--gtest_list_tests";
-    std::array<char*, 3> argv{program.data(), nothing.data(), nullptr};
-    ::_exit(run_fork_server(std::move(theirs),
-                            {.warm_up = [] { return Result<void>(); }, .run_worker = captive},
-                            argv.data()));
+    if (server_ == 0) {
+      std::string program = "privsep_test";
+      std::string nothing = "--gtest_list_tests";
+      std::array<char*, 3> argv{program.data(), nothing.data(), nullptr};
+      ::_exit(run_fork_server(
+          {.socket_path = path, .manager = ::geteuid(), .ready_fd = tell_ready.get()},
+          {.warm_up = [] { return Result<void>(); }, .run_worker = captive, .release = "test"},
+          argv.data()));
+    }
+    tell_ready.reset();
+    char byte = 0;
+    (void)!::read(is_ready.get(), &byte, 1);
+    auto connected = connect_to_fork_server(path);
+    ASSERT_TRUE(connected) << connected.error().message;
+    control_ = *std::move(connected);
+    limit_wait(control_.get());
+    ASSERT_TRUE(receive_datagram(control_.get(), false)) << "no Welcome";
   }
 
   void stop_server() {
@@ -217,8 +229,10 @@ class Captive : public ::testing::Test {
     Worker worker{.pid = 0, .socket = UniqueFd(ends[0]), .pidfd = {}};
     limit_wait(ends[0]);
     const UniqueFd theirs(ends[1]);
-    const std::array<int, 1> fds{theirs.get()};
-    EXPECT_TRUE(send_datagram(control_.get(), encode(ForkMessage{ForkRequest{1}}), fds));
+    const std::array<int, 2> fds{theirs.get(), worker.socket.get()};
+    ForkRequest request{.id = ++last_id_, .device = {}, .incarnation = 1};
+    store_be64(request.device.bytes.data(), last_id_);  // a device has one worker
+    EXPECT_TRUE(send_datagram(control_.get(), encode(ForkMessage{request}), fds));
     while (worker.pid == 0) {
       auto got = receive_datagram(control_.get(), false);
       const auto message = got ? decode_fork(got->bytes) : fail(ErrorCode::io, "nothing");
@@ -264,7 +278,9 @@ class Captive : public ::testing::Test {
   }
 
   TemporaryFolder folder_;
+  TemporaryFolder rendezvous_;
   UniqueFd path_listener_, abstract_listener_, ip_listener_, control_;
+  std::uint64_t last_id_ = 0;
   pid_t server_ = -1;
 };
 
