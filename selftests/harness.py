@@ -134,6 +134,16 @@ class Vtpmd:
         return {record["name"]: record for record in json.loads(text)}
 
 
+def until(condition, seconds=60):
+    """Waits for it; False if it does not come."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
 def tpm2(tool, *words, node, check=True, stdin=None):
     """One tool of tpm2-tools on a node (/dev/tpmN or a socket's path)."""
     tcti = f"device:{node}" if node.startswith("/dev/") else f"swtpm:path={node}"

@@ -207,8 +207,9 @@ void Device::begin_power_cycle() {
   arm(kStartLimit, [this] { worker_.kill(); });
   auto cycled = power_cycle_now();
   if (cycled) return;
-  fail_with(cycled.error().message);
-  finish(tl::unexpected<Error>(std::move(cycled).error()));
+  const Error error = std::move(cycled).error();
+  finish(tl::unexpected<Error>(error));
+  fail_with(error.message);
 }
 
 Result<void> Device::power_cycle_now() {
@@ -247,7 +248,6 @@ void Device::settle() {
       log::warning("the store does not take that the device is on",
                    {{"device", record_.settings.name}, {"why", stored.error().message}});
   record_.powered = true;
-  pause_ = std::chrono::seconds(1);
   set_phase(Phase::on);
   if (goal_ == Goal::start || goal_ == Goal::resume) finish({});
 }

@@ -99,7 +99,9 @@ class Device {
   void finish_off();
 
   // device_serving.cc: what a worker gets, and what it says.
+  [[nodiscard]] privsep::Start start_message() const;
   Result<void> launch(Checkpoint checkpoint, std::vector<UniqueFd> descriptors);
+  Result<void> launch_failed();
   void on_message(const privsep::Message& message);
   void on_commit(const Checkpoint& checkpoint);
   void on_committed(std::uint64_t epoch, std::uint64_t sequence,
@@ -119,6 +121,8 @@ class Device {
   Result<void> resume_warm();
   void try_again(const Error& error);  // what failed may pass: resumes after a pause
   void fail_with(const std::string& reason);
+  void answer_failed();  // failed: a worker without a state answers TPM_RC_FAILURE
+  void answer_failed_later();
 
   void set_phase(Phase phase);
   void arm(std::chrono::milliseconds limit, std::function<void()> late);
@@ -135,10 +139,11 @@ class Device {
   bool release_after_stop_ = false;
 
   WorkerProcess worker_;
-  bool worker_ready_ = false;
-  bool adopted_ = false;      // the worker was an earlier manager's
-  bool registered_ = false;   // the node can be used by clients
-  bool off_by_host_ = false;  // the socket's control channel said SHUTDOWN
+  bool worker_ready_ = false;  // never that of a worker in failure mode
+  bool failure_mode_ = false;  // the worker has no state, and answers TPM_RC_FAILURE
+  bool adopted_ = false;       // the worker was an earlier manager's
+  bool registered_ = false;    // the node can be used by clients
+  bool off_by_host_ = false;   // the socket's control channel said SHUTDOWN
 
   std::uint64_t denied_ = 0;
   std::uint64_t restarts_ = 0;

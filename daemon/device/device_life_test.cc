@@ -36,6 +36,7 @@ TEST_F(ManagerTest, CrashesInQuickSuccessionFailTheDeviceAndAPowerCycleMendsIt) 
   const View failed = wait_for_phase("one", Phase::failed);
   EXPECT_GE(crashes, 1) << "one crash alone is mended";
   EXPECT_FALSE(failed.failure.empty());
+  expect_failure(view);
   EXPECT_EQ(manager_->start("one").error().code, ErrorCode::failed_precondition);
   EXPECT_EQ(show("two").worker_pid, bystander.worker_pid) << "another device lost its worker";
   const auto mended = manager_->power_cycle("one");
@@ -104,9 +105,54 @@ TEST_F(ManagerTest, ADamagedJournalFailsTheDeviceUntilAPowerCycle) {
   close();
   open();  // and a restart does not forget
   wait_for_phase("one", Phase::failed);
+  expect_failure(view);
   const auto cycled = manager_->power_cycle("one");
   ASSERT_TRUE(cycled) << cycled.error().message;
   EXPECT_EQ(pcr16(cycled->socket_path), reset);
+}
+
+TEST_F(ManagerTest, ADamagedJournalUnderALiveClientIsAFailureAndNoReset) {
+  open();
+  for (const bool read_only : {false, true}) {
+    const std::string name = read_only ? "ro" : "rw";
+    const View view = create(name, true, read_only);
+    const std::string reset = pcr16(view.socket_path);
+    extend_pcr16(view.socket_path);
+    // Its worker has the file mapped; what is written here is what its successor finds.
+    write_file(journal_of(view), std::string(100, 'x'));
+    EXPECT_EQ(kill_worker(name, SIGKILL).phase, Phase::failed);
+    expect_failure(view);
+    // Who answers can be killed too: another one answers, and nothing else comes of it.
+    const View failed = wait_for(name, [](const View& v) { return v.worker_pid != 0; });
+    ::kill(failed.worker_pid, SIGSEGV);
+    wait_for(name,
+             [&](const View& v) { return v.worker_pid != 0 && v.worker_pid != failed.worker_pid; });
+    EXPECT_EQ(show(name).phase, Phase::failed);
+    EXPECT_EQ(show(name).failure, failed.failure);
+    expect_failure(view);
+    const auto cycled = manager_->power_cycle(name);
+    ASSERT_TRUE(cycled) << cycled.error().message;
+    EXPECT_EQ(cycled->phase, Phase::on);
+    EXPECT_EQ(pcr16(view.socket_path), reset);
+    extend_pcr16(view.socket_path);
+    EXPECT_NE(pcr16(view.socket_path), reset);
+  }
+}
+
+TEST_F(ManagerTest, AFailedDeviceCanBeStoppedAndStarted) {
+  open();
+  const View view = create("one");
+  const std::string reset = pcr16(view.socket_path);
+  extend_pcr16(view.socket_path);
+  write_file(journal_of(view), "");
+  ASSERT_EQ(kill_worker("one", SIGKILL).phase, Phase::failed);
+  expect_failure(view);
+  const auto stopped = manager_->stop("one", false);
+  ASSERT_TRUE(stopped) << stopped.error().message;
+  EXPECT_EQ(stopped->worker_pid, 0);
+  EXPECT_TRUE(stopped->failure.empty());
+  ASSERT_TRUE(manager_->start("one"));
+  EXPECT_EQ(pcr16(view.socket_path), reset);
 }
 
 TEST_F(ManagerTest, ADamagedRecordIsShownAndCanOnlyBeDeleted) {

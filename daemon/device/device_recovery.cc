@@ -25,7 +25,10 @@ void Device::resume(Done done) {
     phase_ = Phase::off;
     return start(std::move(done));
   }
-  if (!record_.failure.empty()) return done(Result<void>{});
+  if (!record_.failure.empty()) {
+    answer_failed();
+    return done(Result<void>{});
+  }
   done_ = std::move(done);
   goal_ = Goal::resume;
   registered_ = true;
@@ -100,6 +103,8 @@ void Device::on_died(int wait_status) {
     off_by_host_ = false;
     return take_down();
   }
+  // Who answers for a failed device has nothing to lose and nothing to try: the next one may.
+  if (phase_ == Phase::failed) return answer_failed_later();
   if (worker_.was_never_forked()) {  // nothing was lost, and it was not the device's fault
     set_phase(Phase::detached);
     return try_again(Error{ErrorCode::unavailable, why, ""});
@@ -131,7 +136,8 @@ void Device::replace_worker() {
   host_.bulletin.post(Notice::Kind::worker_replaced, view());
 }
 
-// Clients keep their node; their commands wait there until somebody mends it.
+// Clients keep their node. Their commands are answered TPM_RC_FAILURE until somebody cuts the
+// power.
 void Device::fail_with(const std::string& reason) {
   record_.failure = reason.substr(0, kMaxReason);
   log::error("device has failed", {{"device", record_.settings.name}, {"why", reason}});
@@ -140,6 +146,22 @@ void Device::fail_with(const std::string& reason) {
     log::error("the store does not take the failure",
                {{"device", record_.settings.name}, {"why", stored.error().message}});
   set_phase(Phase::failed);
+  answer_failed();
+}
+
+void Device::answer_failed() {
+  if (phase_ != Phase::failed || worker_.alive()) return;
+  if (node_->registers() && !node_->exists()) return;  // no node, so no client
+  auto launched = launch_failed();
+  if (launched) return;
+  log::warning("cannot answer for a failed device yet",
+               {{"device", record_.settings.name}, {"why", launched.error().message}});
+  answer_failed_later();
+}
+
+void Device::answer_failed_later() {
+  arm(pause_, [this] { answer_failed(); });
+  pause_ = std::min(pause_ * 2, kMaxPause);
 }
 
 }  // namespace vtpm::device

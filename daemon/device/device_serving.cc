@@ -11,6 +11,19 @@
 
 namespace vtpm::device {
 
+privsep::Start Device::start_message() const {
+  privsep::Start start;
+  start.device = record_.uuid;
+  start.name = record_.settings.name;
+  start.node = static_cast<privsep::NodeKind>(record_.settings.node);
+  start.mode = static_cast<privsep::DeviceMode>(record_.settings.mode);
+  start.kind = static_cast<privsep::DeviceKind>(record_.settings.kind);
+  start.linux_hmac = record_.settings.linux_hmac;
+  start.firmware =
+      start.node == privsep::NodeKind::kernel || start.kind == privsep::DeviceKind::container;
+  return start;
+}
+
 // The state that counts goes into a journal of its own before the worker that continues it exists.
 Result<void> Device::launch(Checkpoint checkpoint, std::vector<UniqueFd> descriptors) {
   checkpoint.boot_id = host_.boot_id;
@@ -25,27 +38,41 @@ Result<void> Device::launch(Checkpoint checkpoint, std::vector<UniqueFd> descrip
   VTPM_TRY(const UniqueFd journal, host_.journals.create(header, &checkpoint));
   checkpoint.permanent = std::move(permanent);
 
-  privsep::Start start;
-  start.device = record_.uuid;
-  start.name = record_.settings.name;
-  start.node = static_cast<privsep::NodeKind>(record_.settings.node);
-  start.mode = static_cast<privsep::DeviceMode>(record_.settings.mode);
-  start.kind = static_cast<privsep::DeviceKind>(record_.settings.kind);
-  start.linux_hmac = record_.settings.linux_hmac;
-  start.firmware =
-      start.node == privsep::NodeKind::kernel || start.kind == privsep::DeviceKind::container;
+  privsep::Start start = start_message();
   start.fresh = !read_only() && checkpoint.permanent.empty();
   start.checkpoint = std::move(checkpoint);
   std::vector<int> numbers{journal.get()};
   for (const UniqueFd& fd : descriptors) numbers.push_back(fd.get());
   worker_ready_ = false;
+  failure_mode_ = false;
   commit_refused_ = false;
   adopted_ = false;
   return worker_.start(std::move(start), numbers);
 }
 
+// Who answers for a device that has failed gets the node, and nothing of the device's state: no
+// record, no journal. A kernel node asks whoever attaches for the present power id, as a promise
+// that PCRs and sessions were restored; a worker that shows none and reports a failure for each
+// command breaks no promise. Where nobody knows the id any more, as the journal that had it is
+// lost, a new power cycle begins: no other state can come back into it.
+Result<void> Device::launch_failed() {
+  auto descriptors = node_->attach(node_->power_id());
+  if (!descriptors && descriptors.error().code == ErrorCode::corrupt)
+    descriptors = node_->power_cycle();
+  if (!descriptors) return tl::unexpected<Error>(std::move(descriptors).error());
+  privsep::Start start = start_message();
+  start.failed = true;
+  std::vector<int> numbers;
+  for (const UniqueFd& fd : *descriptors) numbers.push_back(fd.get());
+  worker_ready_ = false;
+  failure_mode_ = true;
+  return worker_.start(std::move(start), numbers);
+}
+
 void Device::on_message(const privsep::Message& message) {
   if (std::holds_alternative<privsep::Ready>(message)) {
+    pause_ = std::chrono::seconds(1);
+    if (failure_mode_) return;
     worker_ready_ = true;
     settle();
   } else if (const auto* commit = std::get_if<privsep::Commit>(&message)) {
@@ -63,7 +90,8 @@ void Device::on_message(const privsep::Message& message) {
 }
 
 void Device::on_commit(const Checkpoint& checkpoint) {
-  const bool ours = !read_only() && checkpoint.incarnation == record_.version.epoch &&
+  const bool ours = !failure_mode_ && !read_only() &&
+                    checkpoint.incarnation == record_.version.epoch &&
                     checkpoint.boot_id == host_.boot_id && !checkpoint.permanent.empty();
   if (ours && asked_before(checkpoint)) return;
   const bool sound =

@@ -138,6 +138,17 @@ class ManagerTest : public ::testing::Test {
              (v.phase == Phase::on && v.worker_pid != before.worker_pid && v.worker_pid != 0);
     });
   }
+  // A failed device answers every command, PCRs included, with TPM_RC_FAILURE.
+  void expect_failure(const View& view) {
+    EXPECT_EQ(show(view.settings.name).phase, Phase::failed);
+    std::string reply;
+    for (int i = 0; i < 1000 && reply.empty(); i++) {  // until its worker listens
+      reply = send_command(view.socket_path, kReadPcr16);
+      if (reply.empty()) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    EXPECT_EQ(reply, "80010000000a00000101");
+    EXPECT_EQ(extend_pcr16(view.socket_path), "80010000000a00000101");
+  }
   [[nodiscard]] std::string journal_of(const View& view) const {
     return folder_ / ("run/journal/" + view.uuid.to_string());
   }

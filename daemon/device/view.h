@@ -13,7 +13,8 @@
 namespace vtpm::device {
 
 // off -> starting -> on -> stopping -> off. detached: on for its clients, while a new worker takes
-// over. failed: its volatile state is lost or it keeps crashing; power-cycle or stop mends it.
+// over. failed: its volatile state is lost or it keeps crashing, and a worker without a state
+// answers TPM_RC_FAILURE; power-cycle or stop mends it.
 enum class Phase : std::uint8_t { off, starting, on, detached, stopping, failed };
 std::string_view to_string(Phase phase);
 

@@ -68,7 +68,7 @@ SecretBytes encode(const Message& message) {
                    head(Type::start);
                    w.bytes(m.device.bytes).sized16(clipped(m.name));
                    w.u8(u8(m.node)).u8(u8(m.mode)).u8(u8(m.kind));
-                   w.u8(u8(m.linux_hmac)).u8(u8(m.firmware)).u8(u8(m.fresh));
+                   w.u8(u8(m.linux_hmac)).u8(u8(m.firmware)).u8(u8(m.fresh)).u8(u8(m.failed));
                    w.sized32(vtpm::encode(m.checkpoint));
                  },
                  [&](const Stop& m) {
@@ -129,6 +129,7 @@ Result<Message> decode(ByteView bytes) {
       m.linux_hmac = checked_bool(in);
       m.firmware = checked_bool(in);
       m.fresh = checked_bool(in);
+      m.failed = checked_bool(in);
       VTPM_TRY(m.checkpoint, decode_checkpoint(in.sized32()));
       message = std::move(m);
       break;

@@ -35,8 +35,8 @@ enum class NodeKind : std::uint8_t { kernel = 1, socket = 2 };
 enum class DeviceMode : std::uint8_t { read_only = 1, read_write = 2 };
 enum class DeviceKind : std::uint8_t { container = 1, vm = 2, open = 3 };
 
-// manager -> worker, first message. Descriptors: journal, then the engine fd (kernel) or the data
-// and control listeners (socket).
+// manager -> worker, first message. Descriptors: journal (not if `failed`), then the engine fd
+// (kernel) or the data and control listeners (socket).
 struct Start {
   Uuid device;
   std::string name;  // for the worker's log lines only
@@ -46,6 +46,7 @@ struct Start {
   bool linux_hmac = false;
   bool firmware = false;  // nobody else sends TPM2_Startup(CLEAR) at power-on: the worker does
   bool fresh = false;     // no permanent state yet: manufacture one (read-write)
+  bool failed = false;    // no state at all: answer every command with TPM_RC_FAILURE
   Checkpoint checkpoint;  // what to resume from; its incarnation is the worker's own
 };
 struct Stop {

@@ -34,6 +34,7 @@ Start full_start() {
   s.linux_hmac = true;
   s.firmware = true;
   s.fresh = true;
+  s.failed = true;
   s.checkpoint = full_checkpoint();
   return s;
 }
@@ -75,16 +76,18 @@ TEST(Messages, FieldsArriveWhereTheyBelong) {
   EXPECT_EQ(start.mode, DeviceMode::read_write);
   EXPECT_EQ(start.kind, DeviceKind::open);
   EXPECT_TRUE(same(start.checkpoint, full_checkpoint()));
-  for (int bit = 0; bit < 3; bit++) {  // each flag alone: none stands for another
+  for (int bit = 0; bit < 4; bit++) {  // each flag alone: none stands for another
     Start one;
     one.linux_hmac = bit == 0;
     one.firmware = bit == 1;
     one.fresh = bit == 2;
+    one.failed = bit == 3;
     const auto got = decode(encode(Message{one}));
     ASSERT_TRUE(got);
     EXPECT_EQ(std::get<Start>(*got).linux_hmac, one.linux_hmac);
     EXPECT_EQ(std::get<Start>(*got).firmware, one.firmware);
     EXPECT_EQ(std::get<Start>(*got).fresh, one.fresh);
+    EXPECT_EQ(std::get<Start>(*got).failed, one.failed);
   }
   const auto denied = decode(encode(Message{Denied{0x131, 7, 3, 0x922, 99, 12}}));
   ASSERT_TRUE(denied);
@@ -113,7 +116,7 @@ TEST(Messages, ValuesThatNoSenderMeansAreRefused) {
   const SecretBytes good = encode(Message{start});
   constexpr std::size_t enums = 2 + 16 + 2;  // type, uuid, length of the name
   const std::array<int, 3> largest{2, 2, 3};
-  for (std::size_t i = 0; i < 6; i++)
+  for (std::size_t i = 0; i < 7; i++)
     for (int value = 0; value < 256; value++) {
       SecretBytes bytes = good;
       bytes[enums + i] = static_cast<std::byte>(value);

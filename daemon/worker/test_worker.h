@@ -156,7 +156,8 @@ class WorkerTest : public ::testing::Test {
       manager_.reset();
       ::_exit(worker::run(std::move(theirs)));
     }
-    std::vector<int> fds{journal->get(), data.get()};
+    std::vector<int> fds{data.get()};
+    if (!start_.failed) fds.insert(fds.begin(), journal->get());
     if (sockets) fds.push_back(control.get());
     ASSERT_TRUE(privsep::send_datagram(manager_.get(), encode(privsep::Message{start_}), fds));
   }

@@ -15,6 +15,7 @@
 #include "privsep/fork_server.h"
 #include "privsep/messages.h"
 #include "privsep/sandbox.h"
+#include "worker/failure_mode.h"
 #include "worker/keeper.h"
 #include "worker/platform.h"
 #include "worker/refusals.h"
@@ -26,16 +27,16 @@ constexpr std::uint32_t kStartup = 0x144;  // TPM_CC_Startup
 
 class Worker {
  public:
-  Worker(UniqueFd manager, privsep::Start start, std::unique_ptr<engine::Engine> engine,
+  Worker(int manager, privsep::Start start, std::unique_ptr<engine::Engine> engine,
          std::unique_ptr<channel::Channel> channel, journal::Journal journal, policy::Mode mode)
-      : manager_(std::move(manager)),
+      : manager_(manager),
         start_(std::move(start)),
         cold_(start_.checkpoint.volatile_state.empty()),
         engine_(std::move(engine)),
         channel_(std::move(channel)),
         gate_(policy::Options{.mode = mode, .linux_hmac = start_.linux_hmac}),
-        keeper_(manager_.get(), std::move(journal), *engine_, mode, std::move(start_.checkpoint)),
-        refusals_(manager_.get()) {}
+        keeper_(manager_, std::move(journal), *engine_, mode, std::move(start_.checkpoint)),
+        refusals_(manager_) {}
 
   // Power-on, then frame after frame until somebody says stop.
   Result<void> serve();
@@ -48,10 +49,10 @@ class Worker {
   Result<void> handle(const privsep::Message& message);
   Result<void> stop(privsep::Stop::How how, bool asked_by_host);
   Result<void> send(const privsep::Message& message) {
-    return privsep::send_datagram(manager_.get(), encode(message));
+    return privsep::send_datagram(manager_, encode(message));
   }
 
-  UniqueFd manager_;
+  int manager_;  // not owned
   privsep::Start start_;
   bool cold_;  // no volatile state to resume: the power has just come on
   std::unique_ptr<engine::Engine> engine_;
@@ -166,7 +167,7 @@ Result<void> Worker::control(const channel::Control& request) {
 
 Result<void> Worker::read_manager() {
   for (;;) {
-    auto received = privsep::receive_datagram(manager_.get(), true);
+    auto received = privsep::receive_datagram(manager_, true);
     if (!received) {
       if (received.error().code == ErrorCode::busy) return {};
       return tl::unexpected<Error>(std::move(received).error());
@@ -219,57 +220,69 @@ Result<std::unique_ptr<engine::Engine>> start_engine(const privsep::Start& start
   return engine::Engine::start(options);
 }
 
-std::unique_ptr<channel::Channel> open_channel(const privsep::Start& start,
-                                               std::vector<UniqueFd>& descriptors, int manager) {
-  if (start.node == privsep::NodeKind::kernel)
-    return channel::make_kernel_channel(std::move(descriptors[1]));
-  return channel::make_socket_channel(std::move(descriptors[1]), std::move(descriptors[2]), manager,
-                                      start.checkpoint.sequence);
-}
+// What the manager sent first, and the descriptors that came with it.
+struct Order {
+  privsep::Start start;
+  std::vector<UniqueFd> descriptors;
+};
 
-Result<std::unique_ptr<Worker>> prepare(UniqueFd& manager) {
-  VTPM_CHECK(privsep::harden_worker());
-  VTPM_TRY(privsep::Received first, privsep::receive_datagram(manager.get(), false));
+Result<Order> receive_order(int manager) {
+  VTPM_TRY(privsep::Received first, privsep::receive_datagram(manager, false));
   VTPM_TRY(privsep::Message message, privsep::decode(first.bytes));
   auto* start = std::get_if<privsep::Start>(&message);
   if (start == nullptr) return fail(ErrorCode::internal, "the manager's first message is no Start");
-  const std::size_t wanted = start->node == privsep::NodeKind::kernel ? 2 : 3;
+  const std::size_t journal = start->failed ? 0 : 1;
+  const std::size_t wanted = journal + (start->node == privsep::NodeKind::kernel ? 1 : 2);
   if (first.descriptors.size() != wanted)
     return fail(ErrorCode::internal, "Start has not the descriptors that its node needs");
+  return Order{std::move(*start), std::move(first.descriptors)};
+}
 
-  VTPM_TRY(journal::Journal journal, journal::Journal::map(std::move(first.descriptors[0])));
+// The node's descriptors are the last ones.
+std::unique_ptr<channel::Channel> open_channel(Order& order, int manager) {
+  UniqueFd last = std::move(order.descriptors.back());
+  order.descriptors.pop_back();
+  if (order.start.node == privsep::NodeKind::kernel)
+    return channel::make_kernel_channel(std::move(last));
+  return channel::make_socket_channel(std::move(order.descriptors.back()), std::move(last), manager,
+                                      order.start.checkpoint.sequence);
+}
+
+Result<std::unique_ptr<Worker>> prepare(Order order, int manager) {
+  VTPM_TRY(journal::Journal journal, journal::Journal::map(std::move(order.descriptors.front())));
   // All that it works with is open and mapped. A state comes from a worker that may have been taken
   // over, and libtpms reads it next: so the system calls go first.
-  VTPM_CHECK(privsep::enter_sandbox(start->node));
-  VTPM_TRY(auto engine, start_engine(*start));
-  auto channel = open_channel(*start, first.descriptors, manager.get());
-  const policy::Mode mode = start->mode == privsep::DeviceMode::read_only
+  VTPM_CHECK(privsep::enter_sandbox(order.start.node));
+  VTPM_TRY(auto engine, start_engine(order.start));
+  auto channel = open_channel(order, manager);
+  const policy::Mode mode = order.start.mode == privsep::DeviceMode::read_only
                                 ? policy::Mode::read_only
                                 : policy::Mode::read_write;
-  return std::make_unique<Worker>(std::move(manager), std::move(*start), std::move(engine),
+  return std::make_unique<Worker>(manager, std::move(order.start), std::move(engine),
                                   std::move(channel), std::move(journal), mode);
+}
+
+Result<void> work(int manager) {
+  VTPM_CHECK(privsep::harden_worker());
+  VTPM_TRY(Order order, receive_order(manager));
+  if (order.start.failed) {
+    VTPM_CHECK(privsep::enter_sandbox(order.start.node));
+    return serve_failure(*open_channel(order, manager), manager);
+  }
+  VTPM_TRY(const auto worker, prepare(std::move(order), manager));
+  return worker->serve();
 }
 
 }  // namespace
 
 int run(UniqueFd manager) {
+  const auto done = work(manager.get());
+  if (done) return EX_OK;
   // The manager hears the reason of a failure; the exit status alone says little.
-  const int manager_number = manager.get();
-  const auto report = [manager_number](const Error& error) {
-    log::error("worker ends", {{"why", error.message}});
-    (void)privsep::send_datagram(
-        manager_number, encode(privsep::Message{privsep::Failed{error.message}}), {}, true);
-  };
-  auto worker = prepare(manager);
-  if (!worker) {
-    report(worker.error());
-    return EX_SOFTWARE;
-  }
-  if (auto served = (*worker)->serve(); !served) {
-    report(served.error());
-    return EX_SOFTWARE;
-  }
-  return EX_OK;
+  log::error("worker ends", {{"why", done.error().message}});
+  (void)privsep::send_datagram(
+      manager.get(), encode(privsep::Message{privsep::Failed{done.error().message}}), {}, true);
+  return EX_SOFTWARE;
 }
 
 }  // namespace vtpm::worker
