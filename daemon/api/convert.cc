@@ -45,6 +45,7 @@ v1::State state_of(device::Phase phase) {
     case device::Phase::off: return v1::OFF;
     case device::Phase::starting: return v1::STARTING;
     case device::Phase::on: return v1::ON;
+    case device::Phase::parked: return v1::PARKED;
     case device::Phase::detached: return v1::DETACHED;
     case device::Phase::stopping: return v1::STOPPING;
     case device::Phase::failed: return v1::FAILED;
@@ -91,6 +92,7 @@ v1::Device to_proto(const device::View& view) {
   d.set_denied(view.denied);
   d.set_restarts(view.restarts);
   d.set_throttled(view.throttled);
+  d.set_wakes(view.wakes);
   d.set_command_timeout_ms(s.command_timeout_ms);
   d.set_detach_timeout_ms(s.detach_timeout_ms);
   d.set_has_identity(view.has_identity);

@@ -104,6 +104,11 @@ grpc::Status AdminService::PowerCycle(grpc::ServerContext* context,
   return reply_with(manager_.power_cycle(request->device()), *context, reply);
 }
 
+grpc::Status AdminService::Park(grpc::ServerContext* context, const v1::ParkRequest* request,
+                                v1::Device* reply) {
+  return reply_with(manager_.park(request->device()), *context, reply);
+}
+
 grpc::Status AdminService::Release(grpc::ServerContext* context, const v1::ReleaseRequest* request,
                                    v1::ReleaseReply* reply) {
   const auto released = manager_.release(request->device());

@@ -23,6 +23,7 @@ std::string_view to_string(Phase phase) {
     case Phase::off: return "off";
     case Phase::starting: return "starting";
     case Phase::on: return "on";
+    case Phase::parked: return "parked";
     case Phase::detached: return "detached";
     case Phase::stopping: return "stopping";
     case Phase::failed: return "failed";

@@ -71,6 +71,7 @@ View Device::view() const {
   view.denied = denied_;
   view.restarts = restarts_;
   view.throttled = throttled_;
+  view.wakes = wakes_;
   return view;
 }
 
@@ -124,7 +125,8 @@ Result<std::optional<Checkpoint>> Device::stored_checkpoint() {
 }
 
 void Device::start(Done done) {
-  if (phase_ == Phase::on || phase_ == Phase::detached) return done(Result<void>{});
+  if (phase_ == Phase::on || phase_ == Phase::parked || phase_ == Phase::detached)
+    return done(Result<void>{});
   if (phase_ == Phase::failed)
     return done(fail(ErrorCode::failed_precondition, "the device has failed: " + record_.failure,
                      "'vtpmctl power-cycle' starts it anew and resets its PCRs"));
@@ -156,6 +158,10 @@ void Device::discard_stale_node() {
   if (phase_ == Phase::off && node_->exists()) take_down();
 }
 
+bool Device::can_park() const {
+  return phase_ == Phase::on && goal_ == Goal::none && worker_ready_ && node_->registers();
+}
+
 void Device::park(Done done) {
   if (!worker_.alive() && !done_) return done(Result<void>{});
   if (done_) finish(fail(ErrorCode::unavailable, "vtpmd is stopping"));
@@ -169,29 +175,52 @@ void Device::park(Done done) {
   node_->wake();
 }
 
+// A transition is under way: false if there is none. One that parks ends by itself in a moment, and
+// `later` follows it.
+bool Device::busy_with(const Done& done, const std::function<void()>& later) {
+  if (goal_ == Goal::none) return false;
+  if (goal_ == Goal::park) {
+    done_ = [first = std::move(done_), done, later](const Result<void>& result) {
+      if (first) first(result);
+      result ? later() : done(result);
+    };
+  } else {
+    done(fail(ErrorCode::busy, "the device is " + std::string(to_string(phase_)),
+              "try again in a moment"));
+  }
+  return true;
+}
+
 void Device::stop(bool release_number, Done done) {
   if (phase_ == Phase::off) return done(Result<void>{});
-  if (goal_ != Goal::none)
-    return done(fail(ErrorCode::busy, "the device is " + std::string(to_string(phase_)),
-                     "try again in a moment"));
+  if (busy_with(done, [=, this] { stop(release_number, done); })) return;
+  // An orderly end is for the engine to make, also of a device that is parked.
+  const bool parked = phase_ == Phase::parked;
   done_ = std::move(done);
   goal_ = Goal::stop;
   release_after_stop_ = release_number;
   set_phase(Phase::stopping);
+  if (parked) {
+    if (auto resumed = resume_warm(); !resumed)
+      log::warning("a parked device is stopped without an orderly end",
+                   {{"device", record_.settings.name}, {"why", resumed.error().message}});
+  }
   if (!worker_.alive()) return take_down();
   arm(kStopLimit, [this] { worker_.kill(); });
   worker_.expect_end();
-  if (!worker_ready_ || !worker_.send(privsep::Stop{privsep::Stop::How::power_off}))
-    return worker_.kill();
+  if (failure_mode_) return worker_.kill();
+  if (worker_ready_) power_off_worker();  // else when it is ready
+}
+
+void Device::power_off_worker() {
+  if (!worker_.send(privsep::Stop{privsep::Stop::How::power_off})) return worker_.kill();
   node_->wake();
 }
 
 void Device::power_cycle(Done done) {
   if (phase_ == Phase::off)
     return done(fail(ErrorCode::failed_precondition, "the device is off", "start it"));
-  if (goal_ != Goal::none)
-    return done(fail(ErrorCode::busy, "the device is " + std::string(to_string(phase_)),
-                     "try again in a moment"));
+  if (busy_with(done, [=, this] { power_cycle(done); })) return;
   done_ = std::move(done);
   goal_ = Goal::cycle;
   set_phase(Phase::detached);
@@ -242,7 +271,8 @@ void Device::on_kernel_event(const vtpm_event& event) {
 }
 
 void Device::settle() {
-  if (!worker_ready_ || !registered_) return;
+  const bool expected = phase_ == Phase::starting || phase_ == Phase::detached;
+  if (!expected || !worker_ready_ || !registered_) return;
   if (phase_ == Phase::starting)
     if (auto stored = host_.store.set_powered(record_.uuid, record_.version, true); !stored)
       log::warning("the store does not take that the device is on",

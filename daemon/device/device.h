@@ -5,6 +5,7 @@
 //
 //   off --start--> starting --(worker ready, node registered)--> on --stop--> stopping --> off
 //   on --(worker dies)--> detached --(next worker ready)--> on
+//   on --park--> parked --(a command comes)--> detached
 //   on, detached --(state lost, crash loop)--> failed --power_cycle--> detached, --stop--> off
 //
 // Source: Documentation/design/checkpoint.rst; US 12,386,650 figure 7 (power-on by mode).
@@ -68,14 +69,21 @@ class Device {
   void leave() { node_->leave(); }
   // At the manager's start, for a device that is off: a node that a crash left behind goes.
   void discard_stale_node();
-  // At the manager's end: the worker goes, node and journal stay.
+  // The worker goes, node and journal stay. A kernel node is `parked` then, until wake(). Also what
+  // happens to every device at the manager's end.
   void park(Done done);
+  void wake();
+  // At the manager's start, instead of resume(): nothing runs until a command comes. False: it is
+  // not in a state for that.
+  bool stay_parked();
   Result<void> release_number() { return node_->release_number(); }
 
   void on_kernel_event(const vtpm_event& event);
 
   [[nodiscard]] View view() const;
   [[nodiscard]] Phase phase() const { return phase_; }
+  [[nodiscard]] bool can_park() const;
+  [[nodiscard]] bool has_worker() const { return worker_.alive(); }
   [[nodiscard]] const store::Record& record() const { return record_; }
   [[nodiscard]] const Uuid& uuid() const { return record_.uuid; }
 
@@ -93,6 +101,8 @@ class Device {
   // device.cc: the power.
   Result<void> power_on();
   void settle();  // starting or detached -> on, once everything is there
+  bool busy_with(const Done& done, const std::function<void()>& later);
+  void power_off_worker();
   void begin_power_cycle();
   Result<void> power_cycle_now();
   void take_down();  // the node goes, then off
@@ -116,6 +126,7 @@ class Device {
 
   // device_recovery.cc: what follows a worker's death.
   void on_died(int wait_status);
+  void on_parked(int wait_status);
   bool crash_loop(int wait_status);
   void replace_worker();  // on -> detached: another worker takes over
   Result<void> resume_warm();
@@ -154,6 +165,7 @@ class Device {
   std::uint64_t throttled_ = 0;
   std::uint64_t throttled_unsaid_ = 0;  // since the last line in the log
   std::optional<WriteBudget::Time> throttled_said_;
+  std::uint64_t wakes_ = 0;
   bool commit_refused_ = false;    // the store said no: not the worker's fault
   bool outcome_unknown_ = false;   // the last commit may have been applied
   std::chrono::seconds pause_{1};  // before the next attempt to resume

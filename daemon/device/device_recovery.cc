@@ -94,7 +94,7 @@ void Device::on_died(int wait_status) {
                   "the device did not start: " + (why.empty() ? "its worker died" : why)));
       return take_down();
     case Goal::stop: return take_down();
-    case Goal::park: return finish({});
+    case Goal::park: return on_parked(wait_status);
     case Goal::cycle: return begin_power_cycle();
     case Goal::resume: finish(fail(ErrorCode::io, "the device's worker died: " + why)); break;
     case Goal::none: break;
@@ -111,6 +111,28 @@ void Device::on_died(int wait_status) {
   }
   if (crash_loop(wait_status)) return;
   replace_worker();
+}
+
+// The journal has all of it. A worker that crashed as it was told to go counts as any that crashed.
+void Device::on_parked(int wait_status) {
+  const Done done = std::exchange(done_, nullptr);
+  finish({});
+  const bool failed = privsep::is_crash(wait_status) && crash_loop(wait_status);
+  if (!failed && phase_ == Phase::on && node_->registers()) set_phase(Phase::parked);
+  if (done) done({});
+}
+
+void Device::wake() {
+  if (phase_ != Phase::parked || goal_ != Goal::none) return;
+  wakes_++;
+  set_phase(Phase::detached);
+  if (auto resumed = resume_warm(); !resumed) try_again(resumed.error());
+}
+
+bool Device::stay_parked() {
+  if (!node_->registers() || !node_->exists() || !record_.failure.empty()) return false;
+  set_phase(Phase::parked);
+  return true;
 }
 
 bool Device::crash_loop(int wait_status) {

@@ -74,6 +74,7 @@ void Device::on_message(const privsep::Message& message) {
     pause_ = std::chrono::seconds(1);
     if (failure_mode_) return;
     worker_ready_ = true;
+    if (goal_ == Goal::stop) return power_off_worker();
     settle();
   } else if (const auto* commit = std::get_if<privsep::Commit>(&message)) {
     on_commit(commit->checkpoint);

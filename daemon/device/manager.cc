@@ -90,6 +90,9 @@ Result<void> Manager::open_all() {
     VTPM_CHECK(loop_->watch(kernel_->fd(), [this] { on_kernel_events(); }));
   }
 
+  parking_ =
+      std::make_unique<Parking>(*loop_, kernel_ ? &*kernel_ : nullptr, devices_, options_.parking);
+
   VTPM_TRY(const BootId boot_id, read_boot_id());
   const auto machine = first_line("/etc/machine-id");
   host_ = std::make_unique<Host>(Host{.loop = *loop_,
@@ -152,6 +155,10 @@ void Manager::on_kernel_events() {
       after_overflow();
       continue;
     }
+    if (event.type == VTPM_EVENT_WANTED) {
+      parking_->wanted(uuid_of(event));
+      continue;
+    }
     const auto device = devices_.find(uuid_of(event));
     if (device != devices_.end()) device->second->on_kernel_event(event);
   }
@@ -164,6 +171,7 @@ void Manager::after_overflow() {
   for (const vtpm_info& node : *nodes) {
     const auto device = devices_.find(uuid_of(node));
     if (device == devices_.end()) continue;
+    if ((node.conditions & VTPM_COND_WANTED) != 0) parking_->wanted(device->first);
     vtpm_event event{};
     event.tpm_number = node.tpm_number;
     event.error = node.register_errno;
@@ -265,6 +273,7 @@ Result<View> Manager::create(const store::Settings& settings, bool start) {
     auto& device = devices_[record.uuid] = std::make_unique<Device>(*host_, record);
     names_[settings.name] = record.uuid;
     bulletin_.post(Notice::Kind::created, device->view());
+    parking_->look();
     done(device->view());
   });
   if (!created || !start) return created;
@@ -272,7 +281,12 @@ Result<View> Manager::create(const store::Settings& settings, bool start) {
 }
 
 Result<View> Manager::start(const std::string& device) {
-  return change(device, [](Device& d, Device::Done done) { d.start(std::move(done)); });
+  return change(device, [this](Device& d, Device::Done done) {
+    d.start([this, done = std::move(done)](const Result<void>& result) {
+      done(result);
+      parking_->keep_limit();
+    });
+  });
 }
 
 Result<View> Manager::stop(const std::string& device, bool release_number) {
@@ -283,6 +297,11 @@ Result<View> Manager::stop(const std::string& device, bool release_number) {
 
 Result<View> Manager::power_cycle(const std::string& device) {
   return change(device, [](Device& d, Device::Done done) { d.power_cycle(std::move(done)); });
+}
+
+Result<View> Manager::park(const std::string& device) {
+  return change(device,
+                [this](Device& d, Device::Done done) { parking_->park(d, std::move(done)); });
 }
 
 Result<void> Manager::remove(const std::string& name, bool release_number, bool force) {

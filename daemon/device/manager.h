@@ -16,6 +16,7 @@
 
 #include "device/archive.h"
 #include "device/device.h"
+#include "device/parking.h"
 #include "device/quota.h"
 
 namespace vtpm::device {
@@ -34,6 +35,7 @@ struct ManagerOptions {
   bool volatile_on_any_filesystem = false;  // the journal may be swapped: for tests
   Quota quota;
   WriteLimit write_limit;  // of each device
+  ParkingOptions parking;
 };
 
 // One finding of a check; what `vtpmctl doctor` prints.
@@ -67,6 +69,7 @@ class Manager {
   Result<View> start(const std::string& device);
   Result<View> stop(const std::string& device, bool release_number);
   Result<View> power_cycle(const std::string& device);
+  Result<View> park(const std::string& device);
   Result<void> remove(const std::string& device, bool release_number, bool force);
   // The number of a destroyed node, or all of them; how many were released.
   Result<std::uint32_t> release(const std::string& device);
@@ -115,6 +118,7 @@ class Manager {
   Bulletin bulletin_;
   std::unique_ptr<Host> host_;
   std::map<Uuid, std::unique_ptr<Device>> devices_;
+  std::unique_ptr<Parking> parking_;
   std::map<Uuid, View> damaged_;  // records that are there and cannot be used
   std::map<std::string, Uuid> names_;
   bool stopping_ = false;

@@ -28,6 +28,7 @@ void Manager::on_fork_server_lost() {
                   "restart vtpmd: it takes over the workers, which go on serving");
   stopping_ = true;
   bulletin_.close();
+  parking_->end();
   loop_->stop();
 }
 
@@ -59,7 +60,9 @@ std::set<Uuid> Manager::adopt_workers() {
 
 void Manager::bring_back(Device& device) {
   if (!device.record().powered) return device.discard_stale_node();
-  device.resume([name = device.record().settings.name](const Result<void>& done) {
+  if (parking_->may_sleep(device) && device.stay_parked()) return;
+  device.resume([this, name = device.record().settings.name](const Result<void>& done) {
+    parking_->keep_limit();
     if (!done)
       log::error("cannot bring a device back", {{"device", name}, {"why", done.error().message}});
   });
@@ -70,13 +73,16 @@ void Manager::bring_back() {
   for (auto& [uuid, device] : devices_)
     if (!taken.contains(uuid)) bring_back(*device);
   if (!kernel_) return;
+  parking_->look();
   const auto nodes = kernel_->list();
   if (!nodes) return;
-  for (const vtpm_info& node : *nodes)
+  for (const vtpm_info& node : *nodes) {
+    if ((node.conditions & VTPM_COND_WANTED) != 0) parking_->wanted(uuid_of(node));
     if (node.state != VTPM_STATE_DEAD && !devices_.contains(uuid_of(node)) &&
         !damaged_.contains(uuid_of(node)))
       log::warning("the kernel has a TPM device that is not in the store",
                    {{"uuid", uuid_of(node).to_string()}, {"tpm", std::to_string(node.tpm_number)}});
+  }
 }
 
 // Workers of a fork server that stays go on serving. Others end; nodes and journals stay, so that
@@ -84,6 +90,7 @@ void Manager::bring_back() {
 void Manager::shut_down() {
   if (std::exchange(stopping_, true)) return;
   bulletin_.close();
+  parking_->end();
   if (!options_.engine_socket.empty()) {
     for (auto& [uuid, device] : devices_) device->leave();
     return loop_->stop();

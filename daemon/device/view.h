@@ -12,10 +12,11 @@
 
 namespace vtpm::device {
 
-// off -> starting -> on -> stopping -> off. detached: on for its clients, while a new worker takes
+// off -> starting -> on -> stopping -> off. parked: on for its clients, without a worker until the
+// next command. detached: on for its clients, while a new worker takes
 // over. failed: its volatile state is lost or it keeps crashing, and a worker without a state
 // answers TPM_RC_FAILURE; power-cycle or stop mends it.
-enum class Phase : std::uint8_t { off, starting, on, detached, stopping, failed };
+enum class Phase : std::uint8_t { off, starting, on, parked, detached, stopping, failed };
 std::string_view to_string(Phase phase);
 
 struct View {
@@ -33,6 +34,7 @@ struct View {
   std::uint64_t denied = 0;
   std::uint64_t restarts = 0;
   std::uint64_t throttled = 0;  // permanent writes that had to wait
+  std::uint64_t wakes = 0;
 };
 
 }  // namespace vtpm::device

@@ -27,6 +27,7 @@ Result<void> WorkerProcess::start(privsep::Start start, const std::vector<int>& 
   UniqueFd theirs(ends[1]);
   const Uuid device = start.device;
   const std::uint64_t incarnation = start.checkpoint.incarnation;
+  const std::size_t first = start.failed ? 0 : 1;  // after the journal
   const bool is_socket = start.node == privsep::NodeKind::socket;
   // It lies in the socket before there is anybody to read it.
   VTPM_CHECK(
@@ -37,7 +38,7 @@ Result<void> WorkerProcess::start(privsep::Start start, const std::vector<int>& 
   worker.incarnation = incarnation;
   VTPM_TRY(worker.ours, duplicate(ours.get()));
   if (is_socket)
-    for (std::size_t i = 1; i < descriptors.size(); i++) {
+    for (std::size_t i = first; i < descriptors.size(); i++) {
       VTPM_TRY(worker.node.emplace_back(), duplicate(descriptors[i]));
     }
   worker.theirs = std::move(theirs);

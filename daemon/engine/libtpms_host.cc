@@ -179,6 +179,8 @@ Result<std::unique_ptr<LibtpmsHost>> LibtpmsHost::power_on(ByteView permanent,
     return tl::unexpected<Error>(std::move(started).error());
   }
   b.in_use = true;
+  // A resume stores what it was given; that alone must not cost each wake a durable write.
+  if (std::ranges::equal(permanent, b.permanent)) b.permanent_changed = false;
   return std::unique_ptr<LibtpmsHost>(new LibtpmsHost);
 }
 

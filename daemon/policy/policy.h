@@ -79,6 +79,10 @@ class Gate {
   // (PCR_Allocate: the banks in force; linux_hmac: which handle holds the null primary).
   void observe(ByteView frame, ByteView reply);
 
+  // A worker that goes on from a checkpoint has observed nothing; this is what it found in the
+  // engine. linux_hmac: a transient object of the device that is a key.
+  void resume_null_primary(std::uint32_t handle) { null_primaries_.insert(handle); }
+
   // Changes the reply of an allowed command where the mode must show (TPMA_STARTUP_CLEAR.readOnly,
   // in replies without sessions only: a patched one would break the HMAC of an audited reply).
   void patch_reply(ByteView frame, MutableByteView reply) const;

@@ -16,6 +16,7 @@
 #include "privsep/messages.h"
 #include "privsep/sandbox.h"
 #include "worker/failure_mode.h"
+#include "worker/gate_memory.h"
 #include "worker/keeper.h"
 #include "worker/platform.h"
 #include "worker/refusals.h"
@@ -77,6 +78,8 @@ Result<void> Worker::boot() {
 
 Result<void> Worker::serve() {
   if (cold_) VTPM_CHECK(boot());
+  if (!cold_ && start_.linux_hmac && gate_.mode() == policy::Mode::read_only)
+    VTPM_CHECK(find_null_primaries(*engine_, gate_));
   VTPM_CHECK(send(privsep::Ready{cold_}));
   channel::Reply reply;
   const channel::Reply* pending = nullptr;
@@ -108,7 +111,11 @@ Result<void> Worker::serve() {
 Result<ByteView> Worker::answer(const channel::Frame& frame) {
   if (const auto kept = keeper_.reply_of(frame.sequence)) return *kept;
 
-  const policy::Decision decision = gate_.decide(frame.bytes, frame.locality);
+  policy::Decision decision = gate_.decide(frame.bytes, frame.locality);
+  if (decision.reason == policy::Reason::pcr_allocation_changes) {
+    VTPM_CHECK(show_pcr_banks(*engine_, gate_));
+    decision = gate_.decide(frame.bytes, frame.locality);
+  }
   if (!decision.allow) {
     refusals_.report(decision, frame);
     refusal_ = decision.reply;

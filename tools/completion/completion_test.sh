@@ -38,7 +38,8 @@ check() {
 
 check "start stop" st
 check "power-cycle" po
-check "create delete denied doctor explain host-key list power-cycle release show start stop version watch" ""
+check "park" pa
+check "create delete denied doctor explain host-key list park power-cycle release show start stop version watch" ""
 check "web web-2" start w
 check "db web web-2" stop web ""
 check "db web web-2" denied --limit 5 ""

@@ -51,7 +51,7 @@ _vtpmctl() {
     words=$(_vtpmctl_words __complete verbs)
   else
     case $verb in
-      show | start | stop | delete | power-cycle | release | watch | denied)
+      show | start | stop | delete | power-cycle | park | release | watch | denied)
         words=$(_vtpmctl_words "${global[@]}" __complete devices)
         ;;
       explain)

@@ -147,6 +147,10 @@ class FakeAdmin final : public v1::Admin::Service {
     VTPM_JUDGE("PowerCycle " + request->device());
     return state_.give(request->device(), reply);
   }
+  grpc::Status Park(Context* context, const v1::ParkRequest* request, v1::Device* reply) override {
+    VTPM_JUDGE("Park " + request->device());
+    return state_.give(request->device(), reply);
+  }
   grpc::Status Release(Context* context, const v1::ReleaseRequest* request,
                        v1::ReleaseReply* reply) override {
     VTPM_JUDGE("Release " + request->device());

@@ -30,6 +30,7 @@ Json to_json(const v1::Device& device) {
       {"denied", device.denied()},
       {"restarts", device.restarts()},
       {"throttled", device.throttled()},
+      {"wakes", device.wakes()},
       {"command_timeout_ms", device.command_timeout_ms()},
       {"detach_timeout_ms", device.detach_timeout_ms()},
       {"has_identity", device.has_identity()},

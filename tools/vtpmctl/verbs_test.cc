@@ -39,7 +39,7 @@ TEST_F(Verbs, ListGivesAnArray) {
               ElementsAre("name", "uuid", "owner", "kind", "mode", "node", "state", "failure",
                           "device_path", "rm_device_path", "dev_major", "dev_minor", "devrm_major",
                           "devrm_minor", "socket_path", "linux_hmac", "epoch", "generation",
-                          "sequence", "worker_pid", "denied", "restarts", "throttled",
+                          "sequence", "worker_pid", "denied", "restarts", "throttled", "wakes",
                           "command_timeout_ms", "detach_timeout_ms", "has_identity"));
   EXPECT_EQ(device["state"], "on");
   EXPECT_EQ(device["sequence"].get<std::uint64_t>(), (std::uint64_t{1} << 53) + 1);
@@ -174,6 +174,18 @@ TEST_F(Verbs, SayWhyANumberIsHeld) {
   EXPECT_THAT(err, HasSubstr("vtpmctl release --all"));
   EXPECT_EQ(run({"delete", "a", "--release"}), 0);
   EXPECT_EQ(err, "");
+}
+
+TEST_F(Verbs, ParkSaysWhatBecameOfIt) {
+  state.devices = {make_device("a", v1::PARKED), make_device("b")};
+  state.devices[0].set_wakes(7);
+  EXPECT_EQ(run({"park", "a", "b"}), 0) << err;
+  EXPECT_EQ(out, "parked a: parked\nparked b: on\n") << "a command woke b again";
+  EXPECT_THAT(state.calls, ElementsAre("Park a", "Park b"));
+  EXPECT_EQ(run({"park", "a", "-o", "json"}), 0);
+  EXPECT_EQ(json()[0]["state"], "parked");
+  EXPECT_EQ(run({"show", "a"}), 0);
+  EXPECT_THAT(out, HasSubstr("woken             7 times\n"));
 }
 
 TEST_F(Verbs, PowerCycleAsksFirst) {

@@ -76,6 +76,7 @@ std::string word(v1::State state) {
     case v1::OFF: return "off";
     case v1::STARTING: return "starting";
     case v1::ON: return "on";
+    case v1::PARKED: return "parked";
     case v1::DETACHED: return "detached";
     case v1::STOPPING: return "stopping";
     case v1::FAILED: return "failed";
@@ -105,7 +106,8 @@ std::string word(v1::DoctorReply::Status status) {
 
 Tone tone(v1::State state) {
   switch (state) {
-    case v1::ON: return Tone::good;
+    case v1::ON:
+    case v1::PARKED: return Tone::good;
     case v1::DETACHED:
     case v1::STARTING:
     case v1::STOPPING: return Tone::doubtful;

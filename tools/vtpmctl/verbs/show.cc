@@ -41,6 +41,7 @@ std::string text_of(const v1::Device& device, bool color) {
   line("stored as", fmt::format("epoch {}, generation {}", device.epoch(), device.generation()));
   line("worker", device.worker_pid() == 0 ? "none" : fmt::format("pid {}", device.worker_pid()));
   line("workers replaced", std::to_string(device.restarts()));
+  if (device.wakes() != 0) line("woken", fmt::format("{} times", device.wakes()));
   line("commands denied", std::to_string(device.denied()));
   line("writes slowed", std::to_string(device.throttled()));
   return out;

@@ -51,6 +51,13 @@ constexpr Verb kVerbs[] = {
      "  vtpmctl power-cycle web\n"
      "  vtpmctl power-cycle web --yes\n",
      declare_power_cycle},
+    {"park", "Take the process of idle devices away until their next command.",
+     "Nothing is lost and no client notices but by a pause: node, open files, PCRs, sessions and\n"
+     "loaded objects stay. vtpmd does it by itself if it runs with --park-after or "
+     "--max-active.\n\n"
+     "Examples:\n"
+     "  vtpmctl park web\n",
+     declare_park},
     {"release", "Let the number of a destroyed node be used again.",
      "When a device stops, the number N of its /dev/tpmN is held: a container may still have the\n"
      "node bind-mounted and allowed, and would reach the TPM of whoever got the number next.\n"

@@ -33,6 +33,7 @@ Action declare_start(CLI::App& parser);
 Action declare_stop(CLI::App& parser);
 Action declare_delete(CLI::App& parser);
 Action declare_power_cycle(CLI::App& parser);
+Action declare_park(CLI::App& parser);
 Action declare_release(CLI::App& parser);
 Action declare_host_key(CLI::App& parser);
 Action declare_watch(CLI::App& parser);

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// Parking: which devices have a process. One that is idle loses it and keeps its node; the command
+// that comes next wakes it (Documentation/design/checkpoint.rst, "Parking").
+//
+// Costs nothing for a command: how long a device is idle is read off the module's sequence numbers,
+// at a coarse timer. Kernel nodes only: a socket's worker holds the connections of its clients.
+// Owned by the Manager, used on the loop's thread.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+
+#include "device/device.h"
+#include "device/loop.h"
+
+namespace vtpm::device {
+
+struct ParkingOptions {
+  std::uint32_t park_after_s = 0;  // of devices that do not say it themselves; 0 = never
+  // Workers at a time. Beyond it a device that wants one waits until another one was parked, the
+  // least recently used; 0 = no limit. It is soft: see kPatience.
+  std::uint32_t max_active = 0;
+};
+
+class Parking {
+ public:
+  using Devices = std::map<Uuid, std::unique_ptr<Device>>;
+  Parking(Loop& loop, KernelControl* kernel, const Devices& devices, ParkingOptions options)
+      : loop_(loop), kernel_(kernel), devices_(devices), options_(options) {}
+  ~Parking();
+
+  // Looks for idle devices from now on, if any can be. Call it again when there is a new device.
+  void look();
+  // A device was started, or brought back: another one may have to go.
+  void keep_limit();
+  // A command waits at a device that has no worker; nothing happens unless it is parked.
+  void wanted(const Uuid& uuid);
+  // A person's order. The device is parked when `done` is called, or was wanted again already.
+  void park(Device& device, Device::Done done);
+  // At the manager's start: may the device stay without a worker until a command comes?
+  [[nodiscard]] bool may_sleep(const Device& device) const;
+  // At the manager's end: nobody is woken or parked any more.
+  void end();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  using Nodes = std::map<Uuid, vtpm_info>;
+  struct Use {
+    std::uint64_t sequence = 0;  // of the last command that was seen
+    std::uint64_t commands = 0;  // answered when it was woken
+    Clock::time_point since;     // when `sequence` was seen first
+  };
+
+  [[nodiscard]] std::uint32_t park_after(const Device& device) const;
+  [[nodiscard]] std::size_t active() const;
+  Nodes look_at_nodes();
+  std::optional<vtpm_info> info(const Uuid& uuid);
+  void park_idle();
+  bool make_room(const Nodes& nodes);
+  void keep_limit(const Nodes& nodes);
+  void start_park(Device& device, Device::Done done);
+  void wake_first();
+  void serve_queue();
+
+  Loop& loop_;
+  KernelControl* kernel_;  // null: --no-kernel
+  const Devices& devices_;
+  ParkingOptions options_;
+  std::map<Uuid, Use> uses_;    // of devices that have a worker
+  std::deque<Uuid> queue_;      // wanted, and waiting for room
+  Clock::time_point progress_;  // when one of them was woken last
+  std::size_t parking_ = 0;     // workers that were told to go
+  Loop::TimerId idle_timer_ = 0;
+  Loop::TimerId queue_timer_ = 0;
+  bool ended_ = false;
+};
+
+}  // namespace vtpm::device

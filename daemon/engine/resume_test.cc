@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+// A TPM that was parked and woken is the one that it was: its state differs in time fields and in
+// the generator's seed, and nothing else follows from the resume.
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <set>
+#include <thread>
+
+#include "engine/engine.h"
+#include "engine/state_blob.h"
+#include "engine/test_commands.h"
+
+namespace vtpm::engine {
+namespace {
+
+using namespace testing;
+
+using Offsets = std::set<std::size_t>;
+
+Offsets differing(ByteView a, ByteView b) {
+  Offsets out;
+  for (std::size_t i = 0; i < std::min(a.size(), b.size()); i++)
+    if (a[i] != b[i]) out.insert(i);
+  return out;
+}
+void add(Offsets& offsets, std::size_t first, std::size_t size) {
+  for (std::size_t i = 0; i < size; i++) offsets.insert(first + i);
+}
+SecretBytes state_of(Engine& tpm) { return tpm.volatile_state().value(); }
+void pause() { std::this_thread::sleep_for(std::chrono::milliseconds(300)); }
+
+class Resume : public ::testing::Test {
+ protected:
+  // PCRs, an object, a sequence, sessions of each kind, an orderly counter.
+  Resume() : tpm_(must_start({.origin = Origin::fresh})) {
+    EXPECT_EQ(startup(*tpm_), 0U);
+    for (unsigned pcr = 0; pcr < 16; pcr++) EXPECT_EQ(pcr_extend(*tpm_, pcr, 3), 0U);
+    object_ = load_be32(create_primary(*tpm_, kOwner).body.data());
+    EXPECT_EQ(run(*tpm_, 0x186, {}, 0, Parameters().u16(0).u16(0x0b).bytes).rc, 0U);
+    EXPECT_EQ(start_session(*tpm_).rc, 0U);
+    EXPECT_EQ(start_session(*tpm_, 1).rc, 0U);
+    Parameters pub;  // a counter, orderly, of the owner
+    pub.u32(0x01500003).u16(0x0b).u32(0x06040014 | 0x00020002).u16(0).u16(8);
+    EXPECT_EQ(run(*tpm_, 0x12a, {kOwner}, 1, Parameters().u16(0).sized(pub.bytes).bytes).rc, 0U);
+    EXPECT_EQ(run(*tpm_, 0x134, {kOwner, 0x01500003}, 1).rc, 0U);
+  }
+  // The worker ends and another one goes on.
+  void park_and_wake() {
+    permanent_ = tpm_->permanent().value();
+    const SecretBytes saved = state_of(*tpm_);
+    tpm_.reset();
+    tpm_ = must_start({Origin::restore, permanent_, saved, true});
+  }
+
+  std::unique_ptr<Engine> tpm_;
+  std::uint32_t object_ = 0;
+  SecretBytes permanent_;
+};
+
+TEST_F(Resume, LeavesTheStateAsItWasButForTime) {
+  const SecretBytes earlier = state_of(*tpm_);
+  pause();
+  (void)get_random(*tpm_, 1);  // libtpms looks at its clock in a command
+  const SecretBytes before = state_of(*tpm_);
+  const VolatileLayout layout = parse_volatile(before).value();
+  Offsets moving;  // whole fields: of a clock, what moved and what it is a part of
+  for (const std::size_t i : differing(earlier, before)) add(moving, i < 7 ? 0 : i - 7, 15);
+  add(moving, layout.drbg_seed.offset, layout.drbg_seed.size);
+  add(moving, layout.clock, 8);
+  add(moving, layout.host_clock, 8);
+  add(moving, before.size() - 20, 20);  // the hash
+  EXPECT_LT(moving.size(), 250U) << "too much moves for a comparison";
+
+  park_and_wake();
+  pause();
+  const SecretBytes after = state_of(*tpm_);
+  ASSERT_EQ(after.size(), before.size());
+  for (const std::size_t i : differing(before, after))
+    EXPECT_TRUE(moving.contains(i)) << "byte " << i << " of " << after.size();
+  EXPECT_EQ(to_hex(tpm_->permanent().value()), to_hex(permanent_));
+}
+
+TEST_F(Resume, CausesNoPermanentWrite) {
+  for (int round = 0; round < 3; round++) {
+    (void)tpm_->take_permanent_changed();
+    park_and_wake();
+    EXPECT_FALSE(tpm_->take_permanent_changed()) << "the resume itself";
+    (void)get_random(*tpm_);
+    EXPECT_FALSE(tpm_->take_permanent_changed()) << "GetRandom, round " << round;
+    EXPECT_EQ(pcr_extend(*tpm_, 7, 9), 0U);
+    EXPECT_FALSE(tpm_->take_permanent_changed()) << "PCR_Extend, round " << round;
+    EXPECT_EQ(run(*tpm_, 0x173, {object_}, 0).rc, 0U);
+    EXPECT_FALSE(tpm_->take_permanent_changed()) << "ReadPublic, round " << round;
+    EXPECT_EQ(run(*tpm_, 0x134, {kOwner, 0x01500003}, 1).rc, 0U);
+    EXPECT_FALSE(tpm_->take_permanent_changed()) << "an orderly counter, round " << round;
+  }
+}
+
+}  // namespace
+}  // namespace vtpm::engine

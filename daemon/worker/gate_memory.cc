@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/gate_memory.h"
+
+#include <vector>
+
+#include "frame/frame.h"
+
+namespace vtpm::worker {
+namespace {
+
+constexpr std::uint32_t kGetCapability = 0x17a;
+constexpr std::uint32_t kReadPublic = 0x173;
+constexpr std::uint32_t kCapHandles = 1;
+constexpr std::uint32_t kCapPcrs = 5;
+constexpr std::uint32_t kFirstTransient = 0x80000000;
+constexpr std::uint32_t kMany = 64;  // libtpms has room for three transient objects
+
+Bytes command(std::uint32_t code, std::initializer_list<std::uint32_t> words) {
+  Bytes frame;
+  Writer w(frame);
+  w.u16(frame::kTagNoSessions)
+      .u32(static_cast<std::uint32_t>(frame::kHeaderSize + 4 * words.size()))
+      .u32(code);
+  for (const std::uint32_t word : words) w.u32(word);
+  return frame;
+}
+
+Result<std::vector<std::uint32_t>> transient_objects(engine::Engine& engine) {
+  VTPM_TRY(const ByteView reply,
+           engine.process(command(kGetCapability, {kCapHandles, kFirstTransient, kMany}), 0));
+  std::vector<std::uint32_t> handles;
+  if (frame::response_code(reply) != frame::kRcSuccess) return handles;
+  Reader in(reply.subspan(frame::kHeaderSize));
+  in.u8();   // moreData
+  in.u32();  // capability
+  for (std::uint32_t count = in.u32(); count > 0 && in.ok(); count--) handles.push_back(in.u32());
+  if (!in.done()) return fail(ErrorCode::internal, "the engine's list of handles is malformed");
+  return handles;
+}
+
+}  // namespace
+
+Result<void> show_pcr_banks(engine::Engine& engine, policy::Gate& gate) {
+  const Bytes ask = command(kGetCapability, {kCapPcrs, 0, 1});
+  VTPM_TRY(const ByteView reply, engine.process(ask, 0));
+  gate.observe(ask, reply);
+  return {};
+}
+
+Result<void> find_null_primaries(engine::Engine& engine, policy::Gate& gate) {
+  VTPM_TRY(const std::vector<std::uint32_t> handles, transient_objects(engine));
+  for (const std::uint32_t handle : handles) {
+    VTPM_TRY(const ByteView reply, engine.process(command(kReadPublic, {handle}), 0));
+    // A hash sequence has no public area: TPM_RC_SEQUENCE.
+    if (frame::response_code(reply) == frame::kRcSuccess) gate.resume_null_primary(handle);
+  }
+  return {};
+}
+
+}  // namespace vtpm::worker
