@@ -66,7 +66,7 @@ check: ## every test: lints, unit tests, kernel selftests, conformance (the whol
 
 check-lint: ## import direction, licenses, words, formatting, man pages, shell
 	@selftests/check --only lint
-tidy: daemon ## clang-tidy over all of the user-space code (check leaves out what includes gRPC)
+tidy: daemon ## clang-tidy over all of the user-space code, with the static analyzer (check leaves out both that and gRPC)
 	@selftests/tidy $(RELEASE) --all
 check-unit: ## unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@selftests/check --only unit
