@@ -184,8 +184,8 @@ class Captive : public ::testing::Test {
     EXPECT_EQ(::setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit), 0);
   }
 
-  // The real fork server, in a child. After a crash it would exec the program of this test anew:
-  // by these arguments that does nothing and ends.
+  // The real fork server, in a child. After a crash it execs the program of this test anew, with
+  // these arguments and its own: pairs of a name and a value. That lists the tests and ends.
   void start_server() {
     std::array<int, 2> ready{};
     ASSERT_EQ(::pipe2(ready.data(), O_CLOEXEC), 0);
@@ -196,7 +196,8 @@ class Captive : public ::testing::Test {
     if (server_ == 0) {
       std::string program = "privsep_test";
       std::string nothing = "--gtest_list_tests";
-      std::array<char*, 3> argv{program.data(), nothing.data(), nullptr};
+      std::string value = "-";
+      std::array<char*, 4> argv{program.data(), nothing.data(), value.data(), nullptr};
       ::_exit(run_fork_server(
           {.socket_path = path, .manager = ::geteuid(), .ready_fd = tell_ready.get()},
           {.warm_up = [] { return Result<void>(); }, .run_worker = captive, .release = "test"},
