@@ -62,6 +62,8 @@ inline SecretBytes to_secret(ByteView view) {
 }
 
 std::string to_hex(ByteView bytes);
+// 0 to 15; -1 if it is none.
+int hex_value(char digit);
 // Upper or lower case, an even number of digits, nothing else.
 std::optional<Bytes> from_hex(std::string_view text);
 

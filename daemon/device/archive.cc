@@ -12,13 +12,15 @@ using store::Store;
 
 Result<std::vector<Store::Entry>> Archive::all() {
   std::vector<Store::Entry> entries;
-  std::string after;
-  for (;;) {
-    VTPM_TRY(auto page, records_ ? records_->list(after, 500) : store_->list(after, 500));
-    if (page.empty()) return entries;
-    after = page.back().name;
-    for (Store::Entry& entry : page) entries.push_back(std::move(entry));
-  }
+  const auto keep = [&entries](Store::Entry& entry) { entries.push_back(std::move(entry)); };
+  VTPM_CHECK(records_ ? for_each_entry(*records_, keep) : for_each_entry(*store_, keep));
+  return entries;
+}
+
+// The run that an entry was written in, if it can be read and is vouched for.
+Result<std::uint64_t> Archive::run_of(const Store::Entry& entry) const {
+  if (!entry.record) return tl::unexpected<Error>(entry.record.error());
+  return vault_->check_voucher(*entry.record);
 }
 
 Result<std::unique_ptr<Archive>> Archive::open_files(const ArchiveOptions& options,
@@ -72,9 +74,7 @@ Result<std::size_t> Archive::rekey(const store::HostKey& to) {
   const Vault after(to);
   std::vector<Store::Revision> revisions;
   for (const Store::Entry& entry : entries) {
-    const auto run = entry.record ? vault_->check_voucher(*entry.record)
-                                  : tl::unexpected<Error>(entry.record.error());
-    if (!run || *run != note.run)
+    if (const auto run = run_of(entry); !run || *run != note.run)
       return fail(ErrorCode::failed_precondition,
                   "the record of " + entry.name +
                       " cannot be used, and could never be mended under another host key",
@@ -187,8 +187,7 @@ Result<void> Archive::renew(const Note& note, std::uint64_t run) {
   VTPM_TRY(const auto entries, all());
   std::vector<Store::Revision> revisions;
   for (const Store::Entry& entry : entries) {
-    const auto written = entry.record ? vault_->check_voucher(*entry.record)
-                                      : tl::unexpected<Error>(entry.record.error());
+    const auto written = run_of(entry);
     if (!written || *written != note.run) continue;  // stays what it is, and is refused
     VTPM_TRY(Bytes voucher, vault_->vouch(*entry.record, run));
     revisions.push_back({entry.record->uuid, entry.record->version, {}, std::move(voucher)});
@@ -233,7 +232,7 @@ Result<Archive::Accepted> Archive::accept_store(const ArchiveOptions& options) {
   Accepted accepted;
   std::vector<Store::Revision> revisions;
   for (const Store::Entry& entry : entries) {
-    const bool vouched = entry.record && vault.check_voucher(*entry.record);
+    const bool vouched = archive->run_of(entry).has_value();
     const bool may_lack_one = upgrade && entry.record && entry.record->voucher.empty();
     if ((!vouched && !may_lack_one) || !vault.open(*entry.record)) {
       accepted.refused.push_back(entry.name);

@@ -63,6 +63,7 @@ class Archive {
   Result<void> renew(const Note& note, std::uint64_t run);
   Result<std::size_t> rekey(const store::HostKey& to);
   Result<std::vector<store::Store::Entry>> all();
+  [[nodiscard]] Result<std::uint64_t> run_of(const store::Store::Entry& entry) const;
 
   std::unique_ptr<KeySource> source_;
   std::unique_ptr<store::Store> store_;

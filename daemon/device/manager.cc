@@ -111,20 +111,11 @@ Result<void> Manager::open_all() {
 }
 
 Result<void> Manager::load_devices() {
-  std::string after;
-  for (;;) {
-    VTPM_TRY(auto page, archive_->records().list(after, 500));
-    if (page.empty()) return {};
-    for (store::Store::Entry& entry : page) {
-      after = entry.name;
-      if (!entry.record) {
-        load_damaged(entry);
-        continue;
-      }
-      names_[entry.name] = entry.uuid;
-      devices_[entry.uuid] = std::make_unique<Device>(*host_, *std::move(entry.record));
-    }
-  }
+  return for_each_entry(archive_->records(), [this](store::Store::Entry& entry) {
+    if (!entry.record) return load_damaged(entry);
+    names_[entry.name] = entry.uuid;
+    devices_[entry.uuid] = std::make_unique<Device>(*host_, *std::move(entry.record));
+  });
 }
 
 // It is shown and can be deleted. Nothing else that its record says is believed.

@@ -27,9 +27,8 @@ Result<void> Records::check(const Record& record) {
 
 // A record without the bulk of its state.
 void Records::learn(Record record) {
-  constexpr std::size_t kTag = 16;
-  if (record.state.bytes.size() > kTag)
-    record.state.bytes = to_bytes(ByteView(record.state.bytes).last(kTag));
+  if (record.state.bytes.size() > store::kSealTagSize)
+    record.state.bytes = to_bytes(ByteView(record.state.bytes).last(store::kSealTagSize));
   known_[record.uuid] = std::move(record);
 }
 
@@ -132,12 +131,7 @@ Result<void> Records::set_failure(const Uuid& uuid, const Version& expected,
 
 Result<void> Records::relearn() {
   known_.clear();
-  std::string after;
-  for (;;) {
-    VTPM_TRY(const auto page, list(after, 500));
-    if (page.empty()) return {};
-    after = page.back().name;
-  }
+  return for_each_entry(*this, [](const Store::Entry&) {});  // list() learns
 }
 
 Result<void> Records::remove(const Uuid& uuid, const Version& expected) {

@@ -52,4 +52,17 @@ class Records {
   std::map<Uuid, store::Record> known_;
 };
 
+// Every entry of `source`, Records or a store::Store, page by page.
+template <class Source, class Visit>
+Result<void> for_each_entry(Source& source, Visit visit) {
+  constexpr std::size_t kPage = 500;
+  std::string after;
+  for (;;) {
+    VTPM_TRY(auto page, source.list(after, kPage));
+    if (page.empty()) return {};
+    after = page.back().name;
+    for (store::Store::Entry& entry : page) visit(entry);
+  }
+}
+
 }  // namespace vtpm::device

@@ -8,7 +8,6 @@ namespace vtpm::device {
 namespace {
 
 constexpr std::uint8_t kVoucherFormat = 1;
-constexpr std::size_t kSealTag = 16;
 
 // Everything in a record but the voucher. What is added to Record or Settings does not compile here
 // until it is named.
@@ -40,7 +39,7 @@ Bytes encode(const store::Record& record, std::uint64_t run) {
       .sized16(as_bytes(failure))
       .u64(state.epoch)
       .u64(state.generation)
-      .sized16(sealed.last(std::min(sealed.size(), kSealTag)));
+      .sized16(sealed.last(std::min(sealed.size(), store::kSealTagSize)));
   return out;
 }
 

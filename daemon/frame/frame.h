@@ -33,6 +33,20 @@ inline constexpr std::uint32_t kRcCommandCode = 0x143;
 inline constexpr std::uint32_t kRcAuthSize = 0x144;
 inline constexpr std::uint32_t kRcReadOnly = 0x156;  // library specification V184
 
+// Command codes used by name (Part 2, 6.5.2); commands.h has all of them.
+inline constexpr std::uint32_t kCcCreatePrimary = 0x131;
+inline constexpr std::uint32_t kCcStartup = 0x144;
+inline constexpr std::uint32_t kCcContextLoad = 0x161;
+inline constexpr std::uint32_t kCcFlushContext = 0x165;
+inline constexpr std::uint32_t kCcReadPublic = 0x173;
+inline constexpr std::uint32_t kCcGetCapability = 0x17a;
+inline constexpr std::uint32_t kCcGetTestResult = 0x17c;
+
+// Capabilities used by name (Part 2, 6.12).
+inline constexpr std::uint32_t kCapHandles = 1;
+inline constexpr std::uint32_t kCapPcrs = 5;
+inline constexpr std::uint32_t kCapTpmProperties = 6;
+
 // Permanent handles and session handles used by name (Part 2, 7.4).
 inline constexpr std::uint32_t kRhOwner = 0x40000001;
 inline constexpr std::uint32_t kRhNull = 0x40000007;

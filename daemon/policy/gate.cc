@@ -7,13 +7,6 @@
 namespace vtpm::policy {
 namespace {
 
-constexpr std::uint32_t kStartup = 0x144;
-constexpr std::uint32_t kCreatePrimary = 0x131;
-constexpr std::uint32_t kContextLoad = 0x161;
-constexpr std::uint32_t kFlushContext = 0x165;
-constexpr std::uint32_t kGetCapability = 0x17a;
-constexpr std::uint32_t kCapPcrs = 5;
-constexpr std::uint32_t kCapTpmProperties = 6;
 constexpr std::uint32_t kPtStartupClear = 0x201;
 constexpr std::uint32_t kStartupClearReadOnly = 1U << 4;  // TPMA_STARTUP_CLEAR, V184
 
@@ -49,11 +42,11 @@ std::uint32_t code_at_offset(ByteView frame) {
 // Can the execution of the command tell the gate something?
 bool changes_what_the_gate_knows(std::uint32_t code) {
   switch (code) {
-    case kStartup:
-    case kGetCapability:
-    case kCreatePrimary:
-    case kContextLoad:
-    case kFlushContext: return true;
+    case frame::kCcStartup:
+    case frame::kCcGetCapability:
+    case frame::kCcCreatePrimary:
+    case frame::kCcContextLoad:
+    case frame::kCcFlushContext: return true;
     default: break;
   }
   const frame::CommandInfo* info = frame::find_command(code);
@@ -126,19 +119,19 @@ void Gate::observe(ByteView frame, ByteView reply) {
   Reader after_header(reply.subspan(frame::kHeaderSize));
   const std::uint32_t reply_handle = after_header.u32();
   switch (command.code) {
-    case kStartup: null_primaries_.clear(); break;  // no transient object outlives a reset
-    case kGetCapability:
-      if (const ByteView data = capability_data(reply, kCapPcrs);
+    case frame::kCcStartup: null_primaries_.clear(); break;  // no transient object outlives a reset
+    case frame::kCcGetCapability:
+      if (const ByteView data = capability_data(reply, frame::kCapPcrs);
           command.tag == frame::kTagNoSessions && !data.empty()) {
         pcr_allocation_ = to_bytes(data);
       }
       break;
-    case kCreatePrimary:
+    case frame::kCcCreatePrimary:
       if (after_header.ok() && asks_for_linux_null_primary(command)) {
         null_primaries_.insert(reply_handle);
       }
       break;
-    case kContextLoad: {
+    case frame::kCcContextLoad: {
       // A handle that is given anew no longer names what it named before. A loaded key of the null
       // hierarchy was saved in this power cycle, behind this gate: it is the null primary.
       SavedContext context;
@@ -150,7 +143,7 @@ void Gate::observe(ByteView frame, ByteView reply) {
       }
       break;
     }
-    case kFlushContext: {
+    case frame::kCcFlushContext: {
       Reader in(command.parameters);
       null_primaries_.erase(in.u32());
       break;
@@ -165,13 +158,14 @@ void Gate::observe(ByteView frame, ByteView reply) {
 }
 
 void Gate::patch_reply(ByteView frame, MutableByteView reply) const {
-  if (options_.mode != Mode::read_only || code_at_offset(frame) != kGetCapability) return;
+  if (options_.mode != Mode::read_only || code_at_offset(frame) != frame::kCcGetCapability) return;
   const frame::Parsed parsed = frame::parse(frame);
   if (!parsed.known || parsed.malformed != frame::Malformed::none ||
-      parsed.command.code != kGetCapability || parsed.command.tag != frame::kTagNoSessions) {
+      parsed.command.code != frame::kCcGetCapability ||
+      parsed.command.tag != frame::kTagNoSessions) {
     return;
   }
-  Reader in(capability_data(reply, kCapTpmProperties));
+  Reader in(capability_data(reply, frame::kCapTpmProperties));
   const std::uint32_t count = in.u32();
   constexpr std::size_t property_size = 8;
   for (std::uint32_t i = 0; i < count && in.ok(); ++i) {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "privsep/fork_messages.h"
 
-#include <algorithm>
 #include <string_view>
+
+#include "privsep/message_fields.h"
 
 namespace vtpm::privsep {
 namespace {
@@ -22,18 +23,8 @@ enum class Type : std::uint16_t {
 
 constexpr std::size_t kMaxRelease = 64;
 
-template <class... F>
-struct Overloaded : F... {
-  using F::operator()...;
-};
-
 std::uint32_t u32(std::int32_t value) { return static_cast<std::uint32_t>(value); }
 std::int32_t i32(Reader& in) { return static_cast<std::int32_t>(in.u32()); }
-bool checked_bool(Reader& in) {
-  const std::uint8_t value = in.u8();
-  if (value > 1) in.fail();
-  return value == 1;
-}
 
 Welcome read_welcome(Reader& in) {
   Welcome m;
@@ -42,8 +33,7 @@ Welcome read_welcome(Reader& in) {
   m.workers = in.u32();
   const ByteView release = in.sized16();
   if (release.size() > kMaxRelease) in.fail();
-  m.release = std::string(as_text(release));
-  std::ranges::replace_if(m.release, [](unsigned char c) { return c < 0x20 || c > 0x7e; }, '?');
+  m.release = printable_text(release);
   return m;
 }
 

@@ -10,6 +10,8 @@
 #include <csignal>
 #include <cstring>
 
+#include "privsep/message_fields.h"
+
 namespace vtpm::privsep {
 namespace {
 
@@ -28,19 +30,11 @@ enum class Type : std::uint16_t {
 
 constexpr std::size_t kMaxText = 512;
 
-template <class... F>
-struct Overloaded : F... {
-  using F::operator()...;
-};
-
 ByteView clipped(const std::string& text) {
   return as_bytes(std::string_view(text).substr(0, kMaxText));
 }
-// Text of another process goes into logs, the store and UTF-8 strings of the API.
 std::string text(ByteView bytes) {
-  std::string out(as_text(bytes.first(std::min(bytes.size(), kMaxText))));
-  std::ranges::replace_if(out, [](unsigned char c) { return c < 0x20 || c > 0x7e; }, '?');
-  return out;
+  return printable_text(bytes.first(std::min(bytes.size(), kMaxText)));
 }
 
 // An enum of a message: its value must be one that the sender could have meant.
@@ -49,11 +43,6 @@ E checked_enum(Reader& in, E last) {
   const std::uint8_t value = in.u8();
   if (value == 0 || value > static_cast<std::uint8_t>(last)) in.fail();
   return static_cast<E>(value);
-}
-bool checked_bool(Reader& in) {
-  const std::uint8_t value = in.u8();
-  if (value > 1) in.fail();
-  return value == 1;
 }
 
 }  // namespace

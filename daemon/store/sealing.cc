@@ -20,8 +20,7 @@ namespace {
 constexpr std::uint8_t kFormat = 1;
 constexpr std::size_t kKeySize = 32;
 constexpr std::size_t kNonceSize = 12;
-constexpr std::size_t kTagSize = 16;
-constexpr std::size_t kOverhead = 1 + kNonceSize + kTagSize;
+constexpr std::size_t kOverhead = 1 + kNonceSize + kSealTagSize;
 constexpr std::size_t kLargestPlain = std::size_t{1}
                                       << 20;  // far below the 2^36 bytes of GCM, fits an int
 
@@ -53,7 +52,8 @@ Result<Bytes> encrypt(ByteView key, ByteView associated, ByteView plain) {
       (!plain.empty() && EVP_EncryptUpdate(ctx.get(), raw(body), &n, raw(plain.data()),
                                            static_cast<int>(plain.size())) != 1) ||
       EVP_EncryptFinal_ex(ctx.get(), raw(body + plain.size()), &n) != 1 ||
-      EVP_CIPHER_CTX_ctrl(ctx.get(), EVP_CTRL_GCM_GET_TAG, kTagSize, raw(body + plain.size())) != 1)
+      EVP_CIPHER_CTX_ctrl(ctx.get(), EVP_CTRL_GCM_GET_TAG, kSealTagSize,
+                          raw(body + plain.size())) != 1)
     return crypto_failed();
   return out;
 }
@@ -89,8 +89,8 @@ Result<SecretBytes> decrypt(ByteView key, ByteView associated, ByteView sealed, 
                 "if a newer vtpmd wrote it, upgrade this one; else it is damaged");
   const ByteView nonce = sealed.subspan(1, kNonceSize);
   const ByteView body = sealed.subspan(1 + kNonceSize, sealed.size() - kOverhead);
-  std::array<std::byte, kTagSize> tag{};
-  std::ranges::copy(sealed.last(kTagSize), tag.begin());
+  std::array<std::byte, kSealTagSize> tag{};
+  std::ranges::copy(sealed.last(kSealTagSize), tag.begin());
   SecretBytes plain(body.size());
   const CipherContext ctx(EVP_CIPHER_CTX_new(), &EVP_CIPHER_CTX_free);
   int n = 0;
@@ -101,9 +101,9 @@ Result<SecretBytes> decrypt(ByteView key, ByteView associated, ByteView sealed, 
                         static_cast<int>(associated.size())) != 1 ||
       (!body.empty() && EVP_DecryptUpdate(ctx.get(), raw(plain.data()), &n, raw(body.data()),
                                           static_cast<int>(body.size())) != 1) ||
-      EVP_CIPHER_CTX_ctrl(ctx.get(), EVP_CTRL_GCM_SET_TAG, kTagSize, tag.data()) != 1)
+      EVP_CIPHER_CTX_ctrl(ctx.get(), EVP_CTRL_GCM_SET_TAG, kSealTagSize, tag.data()) != 1)
     return crypto_failed();
-  std::array<unsigned char, kTagSize> none{};  // GCM has no bytes left to give here
+  std::array<unsigned char, kSealTagSize> none{};  // GCM has no bytes left to give here
   if (EVP_DecryptFinal_ex(ctx.get(), none.data(), &n) != 1) {
     ERR_clear_error();
     return does_not_open(what);

@@ -51,6 +51,8 @@ class HostKey {
 };
 
 Result<SecretBytes> make_device_key();
+// AES-GCM's tag: the last bytes of what seal() gives.
+inline constexpr std::size_t kSealTagSize = 16;
 Result<Bytes> seal(ByteView device_key, const SealContext& context, ByteView plain);
 Result<SecretBytes> unseal(ByteView device_key, const SealContext& context, ByteView sealed);
 

@@ -10,10 +10,6 @@
 namespace vtpm::worker {
 namespace {
 
-constexpr std::uint32_t kGetCapability = 0x17a;
-constexpr std::uint32_t kGetTestResult = 0x17c;
-constexpr std::uint32_t kCapTpmProperties = 6;
-
 // From TPM_PT_MANUFACTURER on (Part 2, 6.13); a test holds them against the engine's.
 constexpr std::uint32_t kFirstProperty = 0x105;
 constexpr std::array<std::uint32_t, 8> kProperties{
@@ -46,7 +42,7 @@ Bytes properties(std::uint32_t first, std::uint32_t count) {
   const std::uint32_t given = std::min(count, there);
   Bytes parameters;
   Writer w(parameters);
-  w.u8(static_cast<std::uint8_t>(given < there)).u32(kCapTpmProperties).u32(given);
+  w.u8(static_cast<std::uint8_t>(given < there)).u32(frame::kCapTpmProperties).u32(given);
   for (std::uint32_t i = 0; i < given; i++)
     w.u32(kFirstProperty + begin + i).u32(kProperties.at(begin + i));
   return with_header(parameters);
@@ -58,12 +54,12 @@ Bytes failure_reply(ByteView command) {
   Reader in(command);
   const bool plain = in.u16() == frame::kTagNoSessions && in.u32() == command.size();
   const std::uint32_t code = in.u32();
-  if (plain && in.done() && code == kGetTestResult) return test_result();
-  if (plain && in.ok() && code == kGetCapability) {
+  if (plain && in.done() && code == frame::kCcGetTestResult) return test_result();
+  if (plain && in.ok() && code == frame::kCcGetCapability) {
     const std::uint32_t capability = in.u32();
     const std::uint32_t first = in.u32();
     const std::uint32_t count = in.u32();
-    if (in.done() && capability == kCapTpmProperties) return properties(first, count);
+    if (in.done() && capability == frame::kCapTpmProperties) return properties(first, count);
   }
   const auto refusal = frame::reply_header(frame::kRcFailure);
   return {refusal.begin(), refusal.end()};

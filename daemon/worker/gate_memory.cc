@@ -8,10 +8,6 @@
 namespace vtpm::worker {
 namespace {
 
-constexpr std::uint32_t kGetCapability = 0x17a;
-constexpr std::uint32_t kReadPublic = 0x173;
-constexpr std::uint32_t kCapHandles = 1;
-constexpr std::uint32_t kCapPcrs = 5;
 constexpr std::uint32_t kFirstTransient = 0x80000000;
 constexpr std::uint32_t kMany = 64;  // libtpms has room for three transient objects
 
@@ -27,7 +23,8 @@ Bytes command(std::uint32_t code, std::initializer_list<std::uint32_t> words) {
 
 Result<std::vector<std::uint32_t>> transient_objects(engine::Engine& engine) {
   VTPM_TRY(const ByteView reply,
-           engine.process(command(kGetCapability, {kCapHandles, kFirstTransient, kMany}), 0));
+           engine.process(
+               command(frame::kCcGetCapability, {frame::kCapHandles, kFirstTransient, kMany}), 0));
   std::vector<std::uint32_t> handles;
   if (frame::response_code(reply) != frame::kRcSuccess) return handles;
   Reader in(reply.subspan(frame::kHeaderSize));
@@ -41,7 +38,7 @@ Result<std::vector<std::uint32_t>> transient_objects(engine::Engine& engine) {
 }  // namespace
 
 Result<void> show_pcr_banks(engine::Engine& engine, policy::Gate& gate) {
-  const Bytes ask = command(kGetCapability, {kCapPcrs, 0, 1});
+  const Bytes ask = command(frame::kCcGetCapability, {frame::kCapPcrs, 0, 1});
   VTPM_TRY(const ByteView reply, engine.process(ask, 0));
   gate.observe(ask, reply);
   return {};
@@ -50,7 +47,7 @@ Result<void> show_pcr_banks(engine::Engine& engine, policy::Gate& gate) {
 Result<void> find_null_primaries(engine::Engine& engine, policy::Gate& gate) {
   VTPM_TRY(const std::vector<std::uint32_t> handles, transient_objects(engine));
   for (const std::uint32_t handle : handles) {
-    VTPM_TRY(const ByteView reply, engine.process(command(kReadPublic, {handle}), 0));
+    VTPM_TRY(const ByteView reply, engine.process(command(frame::kCcReadPublic, {handle}), 0));
     // A hash sequence has no public area: TPM_RC_SEQUENCE.
     if (frame::response_code(reply) == frame::kRcSuccess) gate.resume_null_primary(handle);
   }

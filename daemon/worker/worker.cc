@@ -24,8 +24,6 @@
 namespace vtpm::worker {
 namespace {
 
-constexpr std::uint32_t kStartup = 0x144;  // TPM_CC_Startup
-
 class Worker {
  public:
   Worker(int manager, privsep::Start start, std::unique_ptr<engine::Engine> engine,
@@ -134,7 +132,7 @@ Result<ByteView> Worker::answer(const channel::Frame& frame) {
   gate_.patch_reply(frame.bytes,
                     MutableByteView(const_cast<std::byte*>(reply.data()), reply.size()));
 
-  if (rc == frame::kRcSuccess && decision.code == kStartup &&
+  if (rc == frame::kRcSuccess && decision.code == frame::kCcStartup &&
       start_.kind == privsep::DeviceKind::container) {
     const SecretBytes startup_reply = to_secret(reply);
     VTPM_CHECK(close_platform_hierarchy(*engine_));

@@ -18,7 +18,6 @@
 namespace vtpm::fuzz {
 namespace {
 
-constexpr std::uint32_t kGetCapability = 0x17a;
 constexpr std::uint32_t kStartupClear = 0x201;
 
 // A copy in memory of exactly its size: the sanitizer sees the first byte behind it.
@@ -220,8 +219,8 @@ void check_patch(const policy::Gate& gate, const policy::Options& options, ByteV
                  const Reading& r, ByteView reply) {
   Exact patched(reply);
   gate.patch_reply(f, patched.view());
-  const bool may = options.mode == policy::Mode::read_only && r.whole && r.code == kGetCapability &&
-                   !r.with_sessions;
+  const bool may = options.mode == policy::Mode::read_only && r.whole &&
+                   r.code == frame::kCcGetCapability && !r.with_sessions;
   const ByteView now = patched.view();
   for (std::size_t i = 0; i < reply.size(); ++i) {
     if (now[i] == reply[i]) continue;

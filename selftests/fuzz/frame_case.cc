@@ -10,10 +10,7 @@
 namespace vtpm::fuzz {
 namespace {
 
-constexpr std::uint32_t kCreatePrimary = 0x131;
-constexpr std::uint32_t kContextLoad = 0x161;
 constexpr std::uint32_t kStartAuthSession = 0x176;
-constexpr std::uint32_t kGetCapability = 0x17a;
 constexpr std::uint32_t kPcrAllocate = 0x12b;
 
 // A nonce or an HMAC: none, a usual one, or one around the limit.
@@ -42,14 +39,14 @@ Bytes some_parameters(Dice& dice, std::uint32_t code) {
   Bytes out;
   Writer w(out);
   switch (code) {
-    case kCreatePrimary:  // what Linux asks for
+    case frame::kCcCreatePrimary:  // what Linux asks for
       if (!dice.one_in(4))
         return from_hex(
                    "000400000000001a0023000b0003047200000006008000430010000300100000000000000"
                    "0000000")
             .value();
       break;
-    case kContextLoad:
+    case frame::kCcContextLoad:
       w.u64(dice.below(4)).u32(0x80000000 + dice.below(3));
       w.u32(dice.one_in(3) ? frame::kRhOwner : frame::kRhNull).sized16(Bytes(dice.below(40)));
       return out;
@@ -57,7 +54,9 @@ Bytes some_parameters(Dice& dice, std::uint32_t code) {
       w.sized16(Bytes(dice.below(33))).sized16(Bytes(dice.below(65)));
       w.u8(static_cast<std::uint8_t>(dice.below(4))).u16(0x10).u16(0xb);
       return out;
-    case kGetCapability: w.u32(dice.one_in(2) ? 5 : 6).u32(0x200).u32(dice.below(9)); return out;
+    case frame::kCcGetCapability:
+      w.u32(dice.one_in(2) ? 5 : 6).u32(0x200).u32(dice.below(9));
+      return out;
     case kPcrAllocate: {
       const std::uint32_t banks = dice.below(4);
       w.u32(banks);
@@ -137,8 +136,8 @@ std::uint32_t some_handle(Dice& dice) {
 
 Bytes some_command(Dice& dice) {
   constexpr std::array<std::uint32_t, 8> kFavourites{
-      kCreatePrimary,    kContextLoad, 0x165, kGetCapability,
-      kStartAuthSession, kPcrAllocate, 0x144, 0x151};
+      frame::kCcCreatePrimary, frame::kCcContextLoad, 0x165, frame::kCcGetCapability,
+      kStartAuthSession,       kPcrAllocate,          0x144, 0x151};
   const auto table = frame::command_table();
   const frame::CommandInfo& info =
       dice.one_in(3) ? *frame::find_command(kFavourites.at(dice.below(kFavourites.size())))
@@ -163,7 +162,7 @@ Bytes some_reply(Dice& dice, ByteView command) {
       command.size() < frame::kHeaderSize ? 0 : load_be32(command.data() + 6);
   const bool failed = dice.one_in(6);
   w.u16(frame::kTagNoSessions).u32(0).u32(failed ? 0x101 + dice.below(0x80) : 0);
-  if (code == kGetCapability && !failed) {
+  if (code == frame::kCcGetCapability && !failed) {
     const bool pcrs = dice.one_in(2);
     const std::uint32_t count = dice.below(5);
     w.u8(0).u32(pcrs ? 5 : 6).u32(count);

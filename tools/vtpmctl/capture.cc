@@ -14,13 +14,6 @@
 namespace vtpm::ctl {
 namespace {
 
-int digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
-
 bool blank(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == ':'; }
 
 // Nothing if there is anything else in it than digits, blanks and comments.
@@ -32,7 +25,7 @@ std::optional<SecretBytes> from_hex(std::string_view text) {
     if (c == '\n') comment = false;
     if (c == '#') comment = true;
     if (comment || blank(c)) continue;
-    const int value = digit(c);
+    const int value = hex_value(c);
     if (value < 0) return std::nullopt;
     if (high < 0) {
       high = value;
