@@ -1,10 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Random calls on /dev/vtpm and on engine fds, from two threads, for a few seconds.
- * The kernel must stay clean, which the runner looks for in its log, and a device
- * must work afterwards.  FUZZ_SEED and FUZZ_SECONDS, from the environment.
+ * Random calls on /dev/vtpm, on engine fds and on nodes, from two threads, for a few
+ * seconds.  The kernel must stay clean, which the runner looks for in its log, and a
+ * device must work afterwards.
+ *
+ * From the environment:
+ *   FUZZ_SEED	   call n of thread t is the same whenever this is, whatever the calls
+ *		   before it came to; how the threads interleave is not
+ *   FUZZ_THREADS  1 leaves the kernel's own workers to interleave with
+ *   FUZZ_CALLS	   of each thread, at most
+ *   FUZZ_SECONDS  at most
  */
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
@@ -18,19 +26,32 @@
 #define PAGE		4096
 #define ARENA		(16 * PAGE)
 #define MAX_DEVICES	16
+#define TIMEOUT		120	/* of the harness: the calls, and a wipe of what they left */
+#define LONGEST		90	/* seconds of calls */
+#define HASTEN_MS	10
+
+/* Threads inside a close() that waits for a command. */
+static atomic_int closing;
 
 /**
  * struct fuzzer - one thread
+ * @first_seed: the seed of its first call
+ * @seed: of the call that runs
+ * @end: when it ends
+ * @most: calls it makes at most, 0 for no limit
  * @control: its control file
  * @engine: engine fds, -1 for none
  * @power_id: last one seen for each uuid
  * @arena: memory for arguments; a page without access is behind it
+ * @calls: made so far
  * @done: calls that did not fail
  */
 struct fuzzer {
 	pthread_t thread;
+	unsigned int first_seed;
 	unsigned int seed;
 	long end;
+	unsigned long most;
 	int control;
 	int engine[SLOTS];
 	__u8 power_id[UUIDS][VTPM_POWER_ID_SIZE];
@@ -123,6 +144,26 @@ static __u32 some_flags(struct fuzzer *f)
 	}
 }
 
+/* An ioctl whose argument is now and then at a bad address, or cut by one. */
+static int call(struct fuzzer *f, int fd, unsigned long cmd, void *arg, size_t len)
+{
+	__u8 *end = f->arena + ARENA;
+	__u8 *there = address(f, len);
+	size_t room = 0;
+	int rc;
+
+	if (pick(f, 12))
+		return vt_ioctl(fd, cmd, arg);
+	if (there >= f->arena && there < end)
+		room = (size_t)(end - there) < len ? (size_t)(end - there) : len;
+	memcpy(there, arg, room);
+	rc = vt_ioctl(fd, cmd, there);
+	/* An engine fd, perhaps, that somebody must close. */
+	if (!rc)
+		memcpy(arg, there, room);
+	return rc;
+}
+
 static int fuzz_create(struct fuzzer *f)
 {
 	struct vtpm_create c = {};
@@ -138,7 +179,7 @@ static int fuzz_create(struct fuzzer *f)
 		c.command_timeout_ms = pick(f, 50);
 		c.detach_timeout_ms = pick(f, 50);
 	}
-	rc = vt_ioctl(f->control, VTPM_IOC_CREATE, &c);
+	rc = call(f, f->control, VTPM_IOC_CREATE, &c, sizeof(c));
 	if (!rc) {
 		keep(f, c.engine_fd);
 		memcpy(f->power_id[n], c.power_id, VTPM_POWER_ID_SIZE);
@@ -156,7 +197,7 @@ static int fuzz_attach(struct fuzzer *f)
 	a.flags = some_flags(f);
 	n = uuid_of(f, a.uuid);
 	memcpy(a.power_id, f->power_id[n], sizeof(a.power_id));
-	rc = vt_ioctl(f->control, VTPM_IOC_ATTACH, &a);
+	rc = call(f, f->control, VTPM_IOC_ATTACH, &a, sizeof(a));
 	if (!rc)
 		keep(f, a.engine_fd);
 	return rc;
@@ -173,7 +214,7 @@ static int fuzz_list(struct fuzzer *f)
 	l.count = pick(f, 8);
 	l.entries = (unsigned long)address(f, l.entry_size);
 	l.cursor = pick(f, 4) ? pick(f, 100) : (__u64)rand_r(&f->seed) << 33;
-	return vt_ioctl(f->control, VTPM_IOC_LIST, &l);
+	return call(f, f->control, VTPM_IOC_LIST, &l, sizeof(l));
 }
 
 static int fuzz_xchg(struct fuzzer *f)
@@ -187,7 +228,7 @@ static int fuzz_xchg(struct fuzzer *f)
 	x.reply_seq = pick(f, 40);
 	x.buf_len = some_size(f, VTPM_FRAME_MAX);
 	x.buf = (unsigned long)address(f, VTPM_FRAME_MAX);
-	return vt_ioctl(*slot(f), VTPM_IOC_XCHG, &x);
+	return call(f, *slot(f), VTPM_IOC_XCHG, &x, sizeof(x));
 }
 
 /* A call with no idea of what it is for.  No argument holds an address. */
@@ -225,7 +266,7 @@ static int fuzz_target(struct fuzzer *f)
 	switch (pick(f, 8)) {
 	case 0:
 		memcpy(p.uuid, uuid, sizeof(uuid));
-		rc = vt_ioctl(f->control, VTPM_IOC_POWER_CYCLE, &p);
+		rc = call(f, f->control, VTPM_IOC_POWER_CYCLE, &p, sizeof(p));
 		if (!rc)
 			memcpy(f->power_id[n], p.power_id, sizeof(p.power_id));
 		return rc;
@@ -295,26 +336,60 @@ static int fuzz_close(struct fuzzer *f)
 	return 0;
 }
 
+/* A good command, or bytes that resemble one. */
+static size_t some_command(struct fuzzer *f, __u8 *cmd, size_t room)
+{
+	size_t len = some_size(f, TPM_HEADER + pick(f, 40)) % room;
+
+	if (pick(f, 2))
+		return vt_cmd_getcap(cmd);
+	scramble(f, cmd, len);
+	if (len >= TPM_HEADER && pick(f, 4)) {
+		tpm_header(cmd, 0x11f + pick(f, 0x80), len);
+		cmd[1] = 1 + pick(f, 2);
+	}
+	return len;
+}
+
 /* A client that does not stay. */
 static int fuzz_client(struct fuzzer *f)
 {
 	struct vtpm_create c = { .tpm_number = pick(f, 4) };
 	int fd = vt_node(&c, pick(f, 2), O_NONBLOCK);
-	__u8 uuid[VTPM_UUID_SIZE];
-	unsigned int i;
-	__u8 cmd[64];
+	__u8 cmd[VTPM_FRAME_MAX + 64];
 	int rc;
 
 	if (fd < 0)
 		return fd;
-	rc = write(fd, cmd, vt_cmd_getcap(cmd)) < 0 ? -errno : 0;
-	/* Else its close() could wait for a whole time-out. */
-	for (i = 0; i < UUIDS; i++) {
-		memset(uuid, 0x11 * (i + 1), sizeof(uuid));
-		vt_target(f->control, VTPM_IOC_ABORT, uuid);
-	}
+	rc = write(fd, cmd, some_command(f, cmd, sizeof(cmd))) < 0 ? -errno : 0;
+	atomic_fetch_add(&closing, 1);
 	close(fd);
+	atomic_fetch_sub(&closing, 1);
 	return rc;
+}
+
+/*
+ * The core's close() waits, and no signal ends that, until the command of a client
+ * with O_NONBLOCK is over: 120 s for one that the core does not know, as random ones
+ * are, and 300 s for some.  poll() is no better.  So somebody else must abort it.
+ */
+static void *hasten(void *arg)
+{
+	__u8 uuid[VTPM_UUID_SIZE];
+	int control = vt_open();
+	atomic_bool *over = arg;
+	unsigned int i;
+
+	while (!atomic_load(over)) {
+		usleep(1000 * HASTEN_MS);
+		for (i = 0; i < UUIDS && atomic_load(&closing); i++) {
+			memset(uuid, 0x11 * (i + 1), sizeof(uuid));
+			vt_target(control, VTPM_IOC_ABORT, uuid);
+		}
+	}
+	if (control >= 0)
+		close(control);
+	return NULL;
 }
 
 static void *fuzz(void *arg)
@@ -326,8 +401,10 @@ static void *fuzz(void *arg)
 	};
 	struct fuzzer *f = arg;
 
-	while (vt_now_ms() < f->end) {
+	while (vt_now_ms() < f->end && (!f->most || f->calls < f->most)) {
 		f->calls++;
+		/* A stream of its own, or what a call came to would decide on later ones. */
+		f->seed = f->first_seed ^ 2654435761U * f->calls;
 		f->done += !calls[pick(f, ARRAY_SIZE(calls))](f);
 	}
 	return NULL;
@@ -378,20 +455,27 @@ FIXTURE_TEARDOWN(fuzz)
 	vt_wipe(self->control);
 }
 
-TEST_F(fuzz, random_calls)
+TEST_F_TIMEOUT(fuzz, random_calls, TIMEOUT)
 {
 	unsigned int seed = from_env("FUZZ_SEED", vt_now_ms() ^ getpid());
-	long end = vt_now_ms() + 1000 * from_env("FUZZ_SECONDS", 4);
+	unsigned int seconds = from_env("FUZZ_SECONDS", 4);
+	int threads = from_env("FUZZ_THREADS", THREADS);
 	struct vtpm_create c = {};
+	atomic_bool over = false;
+	pthread_t hastener;
 	struct engine e;
 	int i, j, fd;
 
+	ASSERT_GE(LONGEST, seconds);
+	ASSERT_TRUE(threads >= 1 && threads <= THREADS);
 	TH_LOG("FUZZ_SEED=%u", seed);
-	for (i = 0; i < THREADS; i++) {
+	ASSERT_EQ(0, pthread_create(&hastener, NULL, hasten, &over));
+	for (i = 0; i < threads; i++) {
 		struct fuzzer *f = &self->f[i];
 
-		f->seed = seed + i;
-		f->end = end;
+		f->first_seed = seed + i;
+		f->end = vt_now_ms() + 1000 * seconds;
+		f->most = from_env("FUZZ_CALLS", 0);
 		ASSERT_GE(f->control = vt_open(), 0);
 		for (j = 0; j < SLOTS; j++)
 			f->engine[j] = -1;
@@ -401,7 +485,7 @@ TEST_F(fuzz, random_calls)
 		ASSERT_EQ(0, mprotect(f->arena + ARENA, PAGE, PROT_NONE));
 		ASSERT_EQ(0, pthread_create(&f->thread, NULL, fuzz, f));
 	}
-	for (i = 0; i < THREADS; i++) {
+	for (i = 0; i < threads; i++) {
 		pthread_join(self->f[i].thread, NULL);
 		TH_LOG("thread %d: %lu calls, %lu without an error", i,
 		       self->f[i].calls, self->f[i].done);
@@ -412,6 +496,8 @@ TEST_F(fuzz, random_calls)
 				close(self->f[i].engine[j]);
 		close(self->f[i].control);
 	}
+	atomic_store(&over, true);
+	pthread_join(hastener, NULL);
 
 	vt_wipe(self->control);
 	ASSERT_EQ(0, vt_total(self->control));
