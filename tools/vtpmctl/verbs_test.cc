@@ -119,6 +119,27 @@ TEST_F(Verbs, CreateHasDefaultsAndPrintsTheNodes) {
   EXPECT_EQ(out, "/dev/tpm3\n");
 }
 
+TEST_F(Verbs, CreateMakesSeveral) {
+  state.devices = {make_device("a"), make_device("c")};
+  EXPECT_EQ(run({"create", "a", "b", "c", "--owner", "shop", "--start", "-q"}), 3);
+  EXPECT_EQ(out, "/dev/tpm3\n/dev/tpm3\n");
+  EXPECT_THAT(err, HasSubstr("vtpmctl: no device 'b'"));
+  EXPECT_THAT(state.calls, ElementsAre("Create a", "Create b", "Create c"));
+  EXPECT_EQ(state.created.owner(), "shop");
+  EXPECT_EQ(run({"create", "a", "c", "-o", "json"}), 0) << err;
+  ASSERT_EQ(json().size(), 2U);
+  EXPECT_EQ(json()[1]["name"], "c");
+  EXPECT_EQ(run({"create", "a", "b", "-o", "json"}), 3);
+  ASSERT_EQ(json().size(), 1U) << "an array also if one remains";
+  EXPECT_EQ(run({"create", "b", "-o", "json"}), 3);
+  EXPECT_EQ(out, "");
+
+  state.calls.clear();
+  EXPECT_EQ(run({"create", "a", "b c"}), 2) << "nothing is made if a name is none";
+  EXPECT_EQ(run({"create", "a", "c", "--node", "socket", "--socket-path", "/s"}), 2);
+  EXPECT_TRUE(state.calls.empty());
+}
+
 TEST_F(Verbs, BindMountHintIsForPeopleOnly) {
   state.devices = {make_device("web")};
   EXPECT_EQ(run({"start", "web"}), 0);

@@ -8,7 +8,7 @@ namespace vtpm::ctl {
 namespace {
 
 struct Options {
-  std::string name;
+  std::vector<std::string> names;
   std::string mode = "read-write";
   std::string kind = "container";
   std::string owner;
@@ -21,9 +21,7 @@ struct Options {
 };
 
 Outcome<v1::CreateRequest> request_of(const Options& options) {
-  if (auto valid = check_name(options.name); !valid) return tl::unexpected(valid.error());
   v1::CreateRequest request;
-  request.set_name(options.name);
   request.set_owner(options.owner);
   request.set_mode(*parse_mode(options.mode));
   request.set_kind(*parse_kind(options.kind));
@@ -38,6 +36,10 @@ Outcome<v1::CreateRequest> request_of(const Options& options) {
     if (options.socket_path[0] != '/') {
       return failure(Exit::usage, "--socket-path needs an absolute path",
                      "vtpmd has another working directory than you");
+    }
+    if (options.names.size() > 1) {
+      return failure(Exit::usage, "--socket-path is the place of one device",
+                     "create one at a time, or leave out --socket-path");
     }
     request.set_socket_path(options.socket_path);
   }
@@ -54,36 +56,49 @@ Outcome<v1::CreateRequest> request_of(const Options& options) {
   return request;
 }
 
+void say_created(Session& session, const v1::Device& device) {
+  if (session.json()) return;
+  if (session.quiet()) {
+    const std::string path = client_path(device);
+    if (!path.empty()) session.print(printable(path) + "\n");
+    return;
+  }
+  session.print(fmt::format(
+      "created {}: {}, for {}, {}\n", printable(device.name()), word(device.mode()),
+      device.kind() == v1::OPEN ? "open use" : word(device.kind()), word(device.state())));
+  session.print(node_lines(device));
+}
+
 Exit create(Session& session, const Options& options) {
   auto request = request_of(options);
   if (!request) return session.report(request.error());
-  auto device = session.call(&v1::Admin::Stub::Create, *request);
-  if (!device) return session.report(device.error());
-
-  if (session.json()) {
-    session.print_json(to_json(*device));
-  } else if (session.quiet()) {
-    const std::string path = client_path(*device);
-    if (!path.empty()) session.print(printable(path) + "\n");
-  } else {
-    session.print(fmt::format(
-        "created {}: {}, for {}, {}\n", printable(device->name()), word(device->mode()),
-        device->kind() == v1::OPEN ? "open use" : word(device->kind()), word(device->state())));
-    session.print(node_lines(*device));
-  }
-  if (options.start) {
-    tip_how_to_use(session, *device);
-  } else {
-    session.tip(fmt::format("it is off; start it: vtpmctl start {}", options.name));
-  }
-  return Exit::ok;
+  Json created = Json::array();
+  const Exit exit =
+      for_each_device(session, options.names, [&](const std::string& name) -> Outcome<void> {
+        request->set_name(name);
+        auto device = session.call(&v1::Admin::Stub::Create, *request);
+        if (!device) return tl::unexpected<Failure>(device.error());
+        created.push_back(to_json(*device));
+        say_created(session, *device);
+        if (options.start)
+          tip_how_to_use(session, *device);
+        else
+          session.tip(fmt::format("it is off; start it: vtpmctl start {}", name));
+        return {};
+      });
+  // An array if there can be several: what a script gets does not depend on how many failed.
+  if (session.json() && options.names.size() > 1) session.print_json(created);
+  if (session.json() && options.names.size() == 1 && !created.empty())
+    session.print_json(created.front());
+  return exit;
 }
 
 }  // namespace
 
 Action declare_create(CLI::App& parser) {
   auto options = std::make_shared<Options>();
-  parser.add_option("NAME", options->name, "1 to 63 of A-Z a-z 0-9 . _ -, a letter or digit first")
+  parser
+      .add_option("NAME", options->names, "1 to 63 of A-Z a-z 0-9 . _ -, a letter or digit first")
       ->required();
   parser.add_option("--mode", options->mode, "read-only has no identity and makes no keys")
       ->check(CLI::IsMember({"read-only", "read-write"}))

@@ -12,6 +12,7 @@ constexpr Verb kVerbs[] = {
      "keys: right for templates that are copied later.\n\n"
      "Examples:\n"
      "  vtpmctl create web --owner shop --start\n"
+     "  vtpmctl create db-1 db-2 db-3 --owner shop --start\n"
      "  vtpmctl create golden --mode read-only --for vm --node socket\n",
      declare_create},
     {"list", "List the devices.",
