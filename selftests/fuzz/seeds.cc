@@ -10,6 +10,7 @@
 #include "engine/libtpms_host.h"
 #include "engine/state_blob.h"
 #include "frame_case.h"
+#include "identity/test_keys.h"
 #include "journal/layout.h"
 #include "privsep/fork_messages.h"
 #include "privsep/messages.h"
@@ -168,6 +169,21 @@ void swtpm(Corpus corpus) {
     }
 }
 
+// One of each template, and their public parts of another length or kind.
+void endorsement_keys(Corpus corpus) {
+  using namespace identity::testing;
+  for (const Form& form : kForms) {
+    const Bytes good = tpmt_public(form, generate(form));
+    corpus.put(good);
+    corpus.put(tpmt_public(form, Bytes(form.field, std::byte{0xff}), Bytes(form.field)));
+    corpus.put(tpmt_public(form, Bytes(form.field - 1), Bytes(form.field - 1)));
+    corpus.put(head_of(form));
+    Form other = form;
+    other.attributes ^= 0x00040000;  // sign
+    corpus.put(tpmt_public(other, Bytes(form.field), Bytes(form.field)));
+  }
+}
+
 void texts(Corpus corpus) {
   for (const std::string_view text :
        {"web", "a-b_c.d", "0b2ed7bb-3e14-4d0c-9c52-4a0f2bfa5c11", "it's", "a\\b\n\t",
@@ -186,6 +202,7 @@ int main(int argc, char** argv) {
   }
   using namespace vtpm::fuzz;
   const std::filesystem::path root = argv[1];
+  endorsement_keys({root, "endorsement_key"});
   frames({root, "frame"});
   messages({root, "messages"});
   records({root, "records"});

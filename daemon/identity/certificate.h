@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// Parts of certificates, by structure: no text of anybody is ever parsed as OpenSSL's configuration
+// syntax. Each gives false if OpenSSL cannot, which is for want of memory alone.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "identity/openssl.h"
+
+namespace vtpm::identity {
+
+// RFC 5280, 4.1.2.5: there is no date on which it ends.
+inline constexpr const char* kNoEnd = "99991231235959Z";
+
+// Version 3, a random serial number of 159 bits, valid from now on without end.
+bool begin_certificate(X509* certificate);
+
+// One relative distinguished name each; types as dotted numbers, values as UTF-8.
+using Attributes = std::vector<std::pair<const char*, std::string>>;
+bool add_attributes(X509_NAME* name, const Attributes& attributes);
+
+bool add_basic_constraints(X509* certificate, bool is_authority);  // critical
+enum class Usage { sign_certificates_and_lists, key_encipherment, key_agreement };
+bool add_key_usage(X509* certificate, Usage usage);  // critical
+// SHA-256 of the key, cut to 160 bits (RFC 7093, method 1).
+bool add_subject_key_id(X509* certificate);
+// That of `issuer`, which has one.
+bool add_authority_key_id(X509* certificate, X509* issuer);
+bool add_extended_key_usage(X509* certificate, const char* purpose);
+// A directoryName as the only alternative name, critical, as the subject is empty.
+bool add_directory_name(X509* certificate, const Attributes& attributes);
+// Attribute TPMSpecification of the subject directory attributes: family "2.0".
+bool add_tpm_specification(X509* certificate, std::uint32_t level, std::uint32_t revision);
+
+}  // namespace vtpm::identity

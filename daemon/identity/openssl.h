@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// Owners for what OpenSSL hands out, and its failures in words.
+#pragma once
+
+#include <openssl/bn.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/x509.h>
+#include <openssl/x509v3.h>
+
+#include <memory>
+#include <string>
+
+#include "base/bytes.h"
+#include "base/result.h"
+
+namespace vtpm::identity {
+
+template <auto Free>
+struct FreeWith {
+  template <class T>
+  void operator()(T* p) const {
+    Free(p);
+  }
+};
+template <class T, auto Free>
+using OwnedBy = std::unique_ptr<T, FreeWith<Free>>;
+
+// Of these, those that hold a private key are wiped when they are freed; OpenSSL sees to that.
+using Key = OwnedBy<EVP_PKEY, EVP_PKEY_free>;
+using KeyContext = OwnedBy<EVP_PKEY_CTX, EVP_PKEY_CTX_free>;
+using Number = OwnedBy<BIGNUM, BN_free>;
+using Certificate = OwnedBy<X509, X509_free>;
+
+// What OpenSSL says of it is left out: it can name neither cause nor cure to a person.
+inline tl::unexpected<Error> fail_openssl(const std::string& what) {
+  ERR_clear_error();
+  return fail(ErrorCode::internal, "OpenSSL cannot " + what);
+}
+
+inline const unsigned char* raw(ByteView bytes) {
+  return reinterpret_cast<const unsigned char*>(bytes.data());
+}
+
+// DER of a structure, by its i2d function; empty if that fails.
+template <class Buffer, class T, class Encode>
+Buffer to_der(T* structure, Encode encode) {
+  const int size = encode(structure, nullptr);
+  Buffer out(size > 0 ? static_cast<std::size_t>(size) : 0);
+  if (out.empty()) return out;
+  auto* at = reinterpret_cast<unsigned char*>(out.data());
+  if (encode(structure, &at) != size) out.clear();
+  return out;
+}
+
+}  // namespace vtpm::identity
