@@ -200,7 +200,10 @@ class Captive : public ::testing::Test {
       std::array<char*, 4> argv{program.data(), nothing.data(), value.data(), nullptr};
       ::_exit(run_fork_server(
           {.socket_path = path, .manager = ::geteuid(), .ready_fd = tell_ready.get()},
-          {.warm_up = [] { return Result<void>(); }, .run_worker = captive, .release = "test"},
+          {.warm_up = [] { return Result<void>(); },
+           .run_worker = captive,
+           .release = "test",
+           .filtered = false},
           argv.data()));
     }
     tell_ready.reset();

@@ -353,7 +353,14 @@ int run_fork_server(const ForkServerOptions& options, const ForkServerHooks& hoo
     log::error("engine cannot start", {{"why", warm.error().message}});
     return 70;
   }
-  if (options.resume_fd < 0) announce_ready(options.ready_fd);
+  if (options.resume_fd < 0) {
+    announce_ready(options.ready_fd);
+    // What execs itself anew has it already.
+    if (auto confined = hooks.filtered ? confine_fork_server() : Result<void>(); !confined) {
+      log::error(confined.error().message, {{"hint", confined.error().hint}});
+      return 71;
+    }
+  }
   return Server(std::move(state), options, hooks, confinement, std::move(signals)).run(argv);
 }
 

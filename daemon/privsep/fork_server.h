@@ -25,6 +25,7 @@ struct ForkServerHooks {
   std::function<Result<void>()> warm_up;    // before the first fork
   std::function<int(UniqueFd)> run_worker;  // in the child; its return is the exit status
   std::string release;                      // what Welcome says
+  bool filtered = true;                     // false: a test's workers do what no worker does
 };
 // Runs until SIGTERM, SIGINT or a manager's End, and takes every worker along. `argv` is what the
 // process was started with, for exec.

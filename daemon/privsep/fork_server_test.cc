@@ -460,7 +460,8 @@ int main(int argc, char** argv) {
     return vtpm::privsep::run_fork_server(*options,
                                           {.warm_up = [] { return vtpm::Result<void>(); },
                                            .run_worker = vtpm::privsep::obedient_worker,
-                                           .release = "test"},
+                                           .release = "test",
+                                           .filtered = false},
                                           argv);
   }
   // The children of a sanitizer build: their deaths are what is tested, not their leaks.

@@ -4,6 +4,7 @@
 // It is entered in two steps, because a worker must first receive and map what it works with:
 //
 //   fork server   prepare_sandbox()  once: namespaces without network, an empty root to hand out
+//                 confine_fork_server()  once, and its workers inherit it: the system calls of both
 //   worker        leave_host()       right after the fork, before it reads a byte of anybody:
 //                                    uid of its own, no capabilities, no file system, limits
 //   worker        enter_sandbox()    when the manager's first message is read and the journal is
@@ -60,6 +61,9 @@ struct Confinement {
   UniqueFd empty_root;  // a mount namespace of one read-only, empty tmpfs; invalid: not permitted
 };
 Confinement prepare_sandbox();
+// From here on, a system call that neither the fork server nor a worker needs kills the process. It
+// holds for whatever the process forks and becomes.
+Result<void> confine_fork_server();
 
 // Keeps descriptors 0 to 2 and `keep`, closes all others. `parent`: who forked; the worker is
 // killed when it dies, and the call fails if it is dead.

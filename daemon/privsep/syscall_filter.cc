@@ -1,56 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // The system calls of a worker that serves.
 #include <linux/vtpm.h>
-#include <seccomp.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <memory>
 
 #include "privsep/sandbox.h"
+#include "privsep/syscall_rules.h"
 
 namespace vtpm::privsep {
 namespace {
 
-using Filter = std::unique_ptr<void, decltype([](void* f) { ::seccomp_release(f); })>;
-
-// Adds rules until one fails. A call that this architecture does not have is no failure.
-class Rules {
- public:
-  explicit Rules(scmp_filter_ctx filter) : filter_(filter) {}
-  template <class... Condition>
-  void allow(int call, Condition... condition) {
-    add(SCMP_ACT_ALLOW, call, condition...);
-  }
-  template <class... Condition>
-  void add(std::uint32_t action, int call, Condition... condition) {
-    if (error_ == 0)
-      error_ = -::seccomp_rule_add(filter_, action, call, sizeof...(condition), condition...);
-  }
-  void note(int result) {
-    if (error_ == 0) error_ = -result;
-  }
-  [[nodiscard]] int error() const { return error_; }
-
- private:
-  scmp_filter_ctx filter_;
-  int error_ = 0;
-};
-
-scmp_arg_cmp is(unsigned argument, std::uint64_t value) {
-  return {argument, SCMP_CMP_EQ, value, 0};
-}
-scmp_arg_cmp has(unsigned argument, std::uint64_t bits) {
-  return {argument, SCMP_CMP_MASKED_EQ, bits, bits};
-}
-scmp_arg_cmp has_not(unsigned argument, std::uint64_t bits) {
-  return {argument, SCMP_CMP_MASKED_EQ, bits, 0};
-}
-
-void allow_node(Rules& rules, NodeKind node) {
+void allow_node(SyscallRules& rules, NodeKind node) {
   if (node == NodeKind::kernel) {
     // All of its traffic: the last reply out, the next frame in.
     rules.allow(SCMP_SYS(ioctl), is(1, VTPM_IOC_XCHG));
@@ -68,13 +32,13 @@ void allow_node(Rules& rules, NodeKind node) {
   rules.allow(SCMP_SYS(getsockopt));  // of what sort is a socket that was passed (CMD_SET_DATAFD)
 }
 
-void allow_manager(Rules& rules) {
+void allow_manager(SyscallRules& rules) {
   rules.allow(SCMP_SYS(sendmsg));
   rules.allow(SCMP_SYS(recvmsg));  // the control channel of a socket node uses it too
   rules.allow(SCMP_SYS(close));
 }
 
-void allow_engine(Rules& rules) {
+void allow_engine(SyscallRules& rules) {
   rules.allow(SCMP_SYS(getrandom));
   // libtpms' clock, and the jitter that OpenSSL stirs into its generator. They enter the kernel
   // for CLOCK_PROCESS_CPUTIME_ID, and always where the vDSO has no clock.
@@ -86,7 +50,7 @@ void allow_engine(Rules& rules) {
 }
 
 // malloc(). No memory that can be executed, and no file: the journal is mapped already.
-void allow_memory(Rules& rules) {
+void allow_memory(SyscallRules& rules) {
   rules.allow(SCMP_SYS(brk));
   rules.allow(SCMP_SYS(mmap), has_not(2, PROT_EXEC), has(3, MAP_ANONYMOUS));
   rules.allow(SCMP_SYS(mprotect), has_not(2, PROT_EXEC));
@@ -95,13 +59,13 @@ void allow_memory(Rules& rules) {
   rules.allow(SCMP_SYS(madvise));
 }
 
-void allow_log_and_end(Rules& rules) {
+void allow_log_and_end(SyscallRules& rules) {
   rules.allow(SCMP_SYS(write), is(0, STDERR_FILENO));
   rules.allow(SCMP_SYS(writev), is(0, STDERR_FILENO));  // the last words of glibc's own checks
   // The log asks what stderr is. The fork server has asked for its workers; one that was started
   // otherwise takes stderr for a plain file.
-  rules.add(SCMP_ACT_ERRNO(EACCES), SCMP_SYS(newfstatat));
-  rules.add(SCMP_ACT_ERRNO(EACCES), SCMP_SYS(fstat));
+  rules.refuse(SCMP_SYS(newfstatat), EACCES);
+  rules.refuse(SCMP_SYS(fstat), EACCES);
   rules.allow(SCMP_SYS(exit_group));
   // abort(): a crash is told from a kill by its signal.
   rules.allow(SCMP_SYS(rt_sigprocmask));
@@ -111,27 +75,23 @@ void allow_log_and_end(Rules& rules) {
 
 }  // namespace
 
-Result<void> enter_sandbox(NodeKind node) {
-  if (kSanitized) return {};
-  const Filter filter(::seccomp_init(SCMP_ACT_KILL_PROCESS));
-  if (!filter) return fail(ErrorCode::io, "cannot make a filter of system calls");
-  Rules rules(filter.get());
-  // Calls of another architecture (32-bit, x32) are no way around it.
-  rules.note(::seccomp_attr_set(filter.get(), SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS));
+void allow_serving(SyscallRules& rules, NodeKind node) {
   allow_node(rules, node);
   allow_manager(rules);
   allow_engine(rules);
   allow_memory(rules);
+}
+
+Result<void> enter_sandbox(NodeKind node) {
+  if (kSanitized) return {};
+  SyscallRules rules;
+  allow_serving(rules, node);
   allow_log_and_end(rules);
   // The kernel remembers which calls pass whatever their arguments are, and runs the filter for the
   // others only (since 5.11). Of these ioctl() alone is frequent: so a list with it on top is
   // better than a balanced tree.
-  rules.note(::seccomp_syscall_priority(filter.get(), SCMP_SYS(ioctl), 255));
-  if (rules.error() != 0) return fail_errno("cannot make a filter of system calls", rules.error());
-  if (const int error = ::seccomp_load(filter.get()); error != 0)
-    return fail_errno("cannot load the filter of system calls", -error,
-                      "the kernel needs CONFIG_SECCOMP_FILTER");
-  return {};
+  rules.is_frequent(SCMP_SYS(ioctl));
+  return rules.load();
 }
 
 }  // namespace vtpm::privsep
