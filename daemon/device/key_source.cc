@@ -2,6 +2,7 @@
 #include "device/key_source.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -100,7 +101,8 @@ class Credential final : public KeySource {
       return fail(ErrorCode::failed_precondition, "vtpmd was given no credentials",
                   "set LoadCredentialEncrypted=" + name_ + " in a drop-in of vtpmd.service");
     const std::string path = std::string(folder) + "/" + name_;
-    auto content = store::read_private_file(path, kMaxFile, "credential");
+    // Root's, with an ACL that lets us read; stat() shows that as a right of the group.
+    auto content = store::read_private_file(path, kMaxFile, "credential", S_IRGRP);
     if (!content && content.error().code == ErrorCode::not_found)
       return fail(ErrorCode::failed_precondition, "there is no credential " + name_,
                   "make it of 32 random bytes with systemd-creds, and set "

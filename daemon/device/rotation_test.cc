@@ -215,6 +215,10 @@ TEST_F(RotationTest, ACredentialIsReadAndReplacedByAnotherOne) {
   }
   with.host_key = "credential:two";
   with.old_host_key = "credential:one";
+  const std::string two = folder_ / "credentials/two";
+  ASSERT_EQ(::chmod(two.c_str(), 0444), 0);
+  EXPECT_EQ(Archive::open(with).error().code, ErrorCode::permission);
+  ASSERT_EQ(::chmod(two.c_str(), 0440), 0);  // what stat() makes of an ACL
   const auto archive = Archive::open(with);
   ASSERT_TRUE(archive) << archive.error().message;
   expect_sound(archive->get());

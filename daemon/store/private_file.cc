@@ -22,12 +22,20 @@ constexpr mode_t kGroupAndOthers = S_IRWXG | S_IRWXO;
 
 // The owner and mode that both files and folders must have.
 Result<void> check_owner_and_mode(const struct stat& st, const std::string& path,
-                                  const std::string& what, const char* good_mode) {
-  if (st.st_uid != 0 && st.st_uid != ::geteuid())
-    return fail(
-        ErrorCode::permission, fmt::format("{} {} belongs to user {}", what, path, st.st_uid),
-        fmt::format("make sure nobody else wrote it, then: chown {} {}", ::geteuid(), path));
-  if ((st.st_mode & kGroupAndOthers) != 0)
+                                  const std::string& what, const char* good_mode,
+                                  mode_t allowed = 0) {
+  if (st.st_uid != 0 && st.st_uid != ::geteuid()) {
+    std::string hint =
+        fmt::format("make sure nobody else wrote it, then: chown {} {}", ::geteuid(), path);
+    if (::geteuid() == 0)
+      hint += fmt::format(
+          "; if it is that of vtpmd.service, run this one as its user: setpriv --reuid={0} "
+          "--regid={0} --init-groups",
+          st.st_uid);
+    return fail(ErrorCode::permission,
+                fmt::format("{} {} belongs to user {}", what, path, st.st_uid), std::move(hint));
+  }
+  if ((st.st_mode & kGroupAndOthers & ~allowed) != 0)
     return fail(
         ErrorCode::permission,
         fmt::format("{} {} has mode {:04o}: others may get at it", what, path, st.st_mode & 07777U),
@@ -37,7 +45,8 @@ Result<void> check_owner_and_mode(const struct stat& st, const std::string& path
 
 }  // namespace
 
-Result<UniqueFd> open_private_file(const std::string& path, int flags, const std::string& what) {
+Result<UniqueFd> open_private_file(const std::string& path, int flags, const std::string& what,
+                                   mode_t allowed) {
   // O_NONBLOCK: opening a FIFO that somebody put there must not hang; no effect on regular files.
   UniqueFd fd(::open(path.c_str(), flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0600));
   if (!fd) {
@@ -53,13 +62,13 @@ Result<UniqueFd> open_private_file(const std::string& path, int flags, const std
   if (!S_ISREG(st.st_mode))
     return fail(ErrorCode::permission, fmt::format("{} {} is not a regular file", what, path),
                 "give the path of a regular file, or remove what is there");
-  VTPM_CHECK(check_owner_and_mode(st, path, what, "0600"));
+  VTPM_CHECK(check_owner_and_mode(st, path, what, "0600", allowed));
   return fd;
 }
 
 Result<SecretBytes> read_private_file(const std::string& path, std::size_t limit,
-                                      const std::string& what) {
-  VTPM_TRY(const UniqueFd fd, open_private_file(path, O_RDONLY, what));
+                                      const std::string& what, mode_t allowed) {
+  VTPM_TRY(const UniqueFd fd, open_private_file(path, O_RDONLY, what, allowed));
   SecretBytes content(limit + 1);  // one more, to see a file that is too long
   std::size_t size = 0;
   while (size < content.size()) {

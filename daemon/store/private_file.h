@@ -16,12 +16,14 @@
 namespace vtpm::store {
 
 // Opens and checks a private file; `flags` are those of open(2) (O_CLOEXEC and O_NOFOLLOW are
-// added; O_CREAT makes it with mode 0600). `what` names it in errors, e.g. "host key".
-Result<UniqueFd> open_private_file(const std::string& path, int flags, const std::string& what);
+// added; O_CREAT makes it with mode 0600). `what` names it in errors, e.g. "host key"; `allowed`:
+// what group and others may have after all.
+Result<UniqueFd> open_private_file(const std::string& path, int flags, const std::string& what,
+                                   mode_t allowed = 0);
 
 // All of a private file, at most `limit` bytes; TOO_LARGE if it has more.
 Result<SecretBytes> read_private_file(const std::string& path, std::size_t limit,
-                                      const std::string& what);
+                                      const std::string& what, mode_t allowed = 0);
 // The file is there whole and durable, or not at all. EXISTS if it is there already, unless
 // `replace`.
 Result<void> write_private_file(const std::string& path, ByteView content, bool replace,
