@@ -2,13 +2,16 @@
 #include "device/examination.h"
 
 #include <fmt/format.h>
+#include <linux/capability.h>
 #include <linux/magic.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 
 namespace vtpm::device {
 namespace {
@@ -91,11 +94,30 @@ Finding replay_check(const ExaminationInput& in) {
       "out of reach and out of rollbacks of the host's disk"};
 }
 
+// Its death closes the connection, and then nobody is there.
 Finding engine_check(const ExaminationInput& in) {
-  if (in.fork_server <= 0 || ::access(fmt::format("/proc/{}", in.fork_server).c_str(), F_OK) != 0)
+  if (in.fork_server <= 0)
     return {"engine", Status::failure, "the fork server is not running",
-            "restart vtpmd; see its log"};
+            "systemctl restart vtpm-engine; if it fails: journalctl -u vtpm-engine -b"};
   return {"engine", Status::ok, fmt::format("fork server is process {}", in.fork_server), ""};
+}
+
+// The fork server has the rights that somebody must have; whoever takes over vtpmd gets its own.
+Finding rights_check() {
+  const std::string name = "rights";
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  std::array<__user_cap_data_struct, 2> sets{};
+  if (::syscall(SYS_capget, &header, sets.data()) != 0)
+    return {name, Status::failure, "cannot ask for the capabilities of vtpmd", "see capget(2)"};
+  const bool capable = (sets[0].permitted | sets[1].permitted) != 0;
+  if (::geteuid() != 0 && !capable)
+    return {name, Status::ok, fmt::format("user {}, no capability", ::geteuid()), ""};
+  return {
+      name, Status::warning,
+      fmt::format("vtpmd runs as user {} with{} capabilities, which it does not need", ::geteuid(),
+                  capable ? "" : "out"),
+      "have systemd start it: vtpmd.service runs it as user vtpm, vtpm-engine.service does what "
+      "needs root"};
 }
 
 Finding device_check(const ExaminationInput& in) {
@@ -118,8 +140,8 @@ Finding device_check(const ExaminationInput& in) {
 }  // namespace
 
 std::vector<Finding> examine(const ExaminationInput& in) {
-  return {module_check(in), number_check(in), engine_check(in), journal_check(in),
-          key_check(in),    replay_check(in), device_check(in)};
+  return {module_check(in),  number_check(in), engine_check(in), rights_check(),
+          journal_check(in), key_check(in),    replay_check(in), device_check(in)};
 }
 
 Finding examine_store(const std::string& state_dir) {

@@ -25,8 +25,10 @@ class Doctor : public VtpmctlTest {
     put_dir("sys/class/tpm");
     put("sys/module/vtpm/version", "0.1.0\n");
     put_dir("run/systemd/system");
-    put("lib/systemd/system/vtpmd.service");
-    put("sys/fs/cgroup/system.slice/vtpmd.service/cgroup.procs", "123\n");
+    for (const char* unit : {"vtpmd", "vtpm-engine"}) {
+      put(std::string("lib/systemd/system/") + unit + ".service");
+      put(std::string("sys/fs/cgroup/system.slice/") + unit + ".service/cgroup.procs", "123\n");
+    }
     for (const char* name : {"admin.sock", "observe.sock"}) {
       if (std::filesystem::exists(dir.path() / name)) {
         (void)::chmod((dir.path() / name).c_str(), 0660);
@@ -89,6 +91,23 @@ TEST_F(Doctor, LooksAtTheUnit) {
   put("sys/fs/cgroup/system.slice/vtpmd.service/cgroup.procs", "1\n");
   doctor();
   EXPECT_EQ(status("unit"), "ok");
+}
+
+TEST_F(Doctor, LooksAtTheUnitOfTheEngine) {
+  healthy_host();
+  std::filesystem::remove(root.path() / "lib/systemd/system/vtpm-engine.service");
+  doctor();
+  EXPECT_EQ(status("engine-unit"), "fail");
+  EXPECT_THAT(remedy("engine-unit"), HasSubstr("install"));
+  put("etc/systemd/system/vtpm-engine.service");
+  put("sys/fs/cgroup/system.slice/vtpm-engine.service/cgroup.procs");
+  doctor();
+  EXPECT_EQ(status("engine-unit"), "fail");
+  EXPECT_THAT(remedy("engine-unit"), HasSubstr("systemctl start vtpm-engine"));
+  EXPECT_EQ(status("unit"), "ok");
+  put("sys/fs/cgroup/system.slice/vtpm-engine.service/cgroup.procs", "1\n");
+  doctor();
+  EXPECT_EQ(status("engine-unit"), "ok");
 }
 
 TEST_F(Doctor, WarnsOfKernelsThatMakeKeys) {

@@ -4,9 +4,11 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <iterator>
 #include <optional>
 
 #include "client.h"
@@ -117,27 +119,35 @@ Check control_node(const Environment& env, bool answers) {
   return make_check("control-node", kOk, "/dev/vtpm");
 }
 
-Check unit(const Environment& env, bool answers) {
+// A unit and whether it runs. A vtpmd that answers may have been started by other means.
+Check unit(const Environment& env, const std::string& name, const std::string& check,
+           bool answers) {
   const Status trouble = answers ? kWarning : kFail;
-  if (!there(env.root / "run/systemd/system")) {
-    return make_check("unit", answers ? kOk : kWarning, "this system is not run by systemd",
-                      answers ? "" : "start vtpmd as root by your own means");
-  }
   bool installed = false;
   for (const char* folder :
        {"etc/systemd/system", "run/systemd/system", "usr/local/lib/systemd/system",
         "usr/lib/systemd/system", "lib/systemd/system"}) {
-    installed = installed || there(env.root / folder / "vtpmd.service");
+    installed = installed || there(env.root / folder / (name + ".service"));
   }
   if (!installed) {
-    return make_check("unit", trouble, "there is no vtpmd.service", "install the package of vtpmd");
+    return make_check(check, trouble, fmt::format("there is no {}.service", name),
+                      "install the package of vtpmd");
   }
-  const fs::path processes = env.root / "sys/fs/cgroup/system.slice/vtpmd.service/cgroup.procs";
+  const fs::path processes =
+      env.root / "sys/fs/cgroup/system.slice" / (name + ".service") / "cgroup.procs";
   if (first_line(processes).empty()) {
-    return make_check("unit", trouble, "vtpmd.service is not running",
-                      "systemctl start vtpmd; if it fails: journalctl -u vtpmd -b");
+    return make_check(check, trouble, fmt::format("{}.service is not running", name),
+                      fmt::format("systemctl start {0}; if it fails: journalctl -u {0} -b", name));
   }
-  return make_check("unit", kOk, "vtpmd.service is running");
+  return make_check(check, kOk, fmt::format("{}.service is running", name));
+}
+
+std::vector<Check> units(const Environment& env, bool answers) {
+  if (!there(env.root / "run/systemd/system")) {
+    return {make_check("unit", answers ? kOk : kWarning, "this system is not run by systemd",
+                       answers ? "" : "start vtpmd by your own means")};
+  }
+  return {unit(env, "vtpmd", "unit", answers), unit(env, "vtpm-engine", "engine-unit", answers)};
 }
 
 Check run_dir(const fs::path& folder) {
@@ -214,7 +224,7 @@ std::vector<Check> local_checks(const Environment& environment,
   if (auto hmac = kernel_hmac(environment)) checks.push_back(std::move(*hmac));
   checks.push_back(module_loaded(environment, answers));
   checks.push_back(control_node(environment, answers));
-  checks.push_back(unit(environment, answers));
+  std::ranges::move(units(environment, answers), std::back_inserter(checks));
   checks.push_back(run_dir(sockets.front().parent_path()));
   for (const fs::path& socket : sockets) checks.push_back(socket_check(socket));
   return checks;
