@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # install.sh: what `sudo make install` does, for real, in the guest: DKMS builds the module for the
-# running kernel, modprobe finds it, udev names the nodes, systemd runs vtpmd by its unit, and
-# uninstall leaves nothing but the state. Prints TAP.
+# running kernel, modprobe finds it, udev names the nodes, systemd runs vtpmd and the fork server by their
+# units, a client works through restarts of both, and uninstall leaves nothing but the state. Prints TAP.
 #   selftests/guest/run --kernel 6.12 --timeout 900 selftests/guest-tests/install.sh
 # VTPM_BUILD: the folder with vtpmd, vtpm-engine and vtpmctl (default build/release).
 #
@@ -88,7 +88,7 @@ is() {
 
 finish() {
 	if [ $failed != 0 ]; then
-		journalctl -q --no-pager -o cat -u 'vtpmd*' -u 'run-vtpm*' -u 'modprobe@vtpm' | tail -n 60 | sed 's/^/# /'
+		journalctl -q --no-pager -o cat -u 'vtpm*' -u 'run-vtpm*' -u 'modprobe@vtpm' | tail -n 60 | sed 's/^/# /'
 	fi
 	echo "1..$count"
 	[ $failed = 0 ]
@@ -110,10 +110,47 @@ pcr() { tpm2_pcrread -T "device:/dev/vtpm-by/name/$1-rm" sha256:16 | tail -n 1; 
 same_pcr() { [ -n "$before" ] && [ "$(pcr web)" = "$before" ]; }
 extended() { [[ $before =~ 0x[0-9A-F]{64}$ && ! $before =~ 0x0{64}$ ]]; }
 other_main_pid() { [ "$(main_pid)" != "$old" ] && [ "$(main_pid)" -gt 0 ]; }
+worker() { vtpmctl show web | sed -n 's/^ *worker  *pid //p'; }
+same_worker() { [ -n "$served_by" ] && [ "$(worker)" = "$served_by" ]; }
+other_worker() { [ -n "$(worker)" ] && [ "$(worker)" != "$served_by" ]; }
+no_worker() { ! pgrep -x vtpm-worker; }
+belong_to_vtpm() { [ "$(stat -c %U "$@" | sort -u)" = vtpm ]; }
+# has_no_rights PID: another user than root, who can never become more.
+has_no_rights() {
+	cat "/proc/$1/status"
+	[ "$(awk '/^Uid:/ { print $2, $3, $4, $5 }' "/proc/$1/status")" = "$(id -u vtpm) $(id -u vtpm) $(id -u vtpm) $(id -u vtpm)" ] &&
+		[ "$(grep -cE '^Cap(Inh|Prm|Eff|Bnd|Amb):[[:space:]]0{16}$' "/proc/$1/status")" = 5 ] &&
+		grep -qE '^NoNewPrivs:[[:space:]]1$' "/proc/$1/status" && grep -qE '^Seccomp:[[:space:]]2$' "/proc/$1/status"
+}
+# The client that works through all that follows.
+begin_work() {
+	selftests/guest-tests/steady-client /dev/vtpm-by/name/web-rm >"$work/client" 2>&1 &
+	client=$!
+	eventually test -s "$work/client"
+}
+work_done() { tail -n 1 "$work/client" | cut -d' ' -f1; }
+# Twice: the command that was on its way has been answered too.
+goes_on() {
+	local so_far i
+	so_far=$(work_done)
+	for ((i = 0; i < 300; i++)); do
+		[ "$(work_done)" -le $((so_far + 2)) ] || return 0
+		kill -0 "$client" || break
+		sleep 0.2
+	done
+	cat "$work/client"
+	return 1
+}
+end_work() {
+	kill -TERM "$client"
+	tail -n 3 "$work/client"
+	wait "$client"
+}
 as_observer() { setpriv --reuid=nobody --regid=vtpm --clear-groups "$@"; }
 leftovers() {
 	find /usr/bin /usr/sbin /usr/libexec /usr/include/vtpm /usr/share/{man,vtpm,bash-completion,zsh} /etc/systemd \
-		/usr/lib/{systemd,udev,sysusers.d} /usr/src /var/lib/dkms "/lib/modules/$release" /run/vtpm /dev/vtpm-by \
+		/usr/lib/{systemd,udev,sysusers.d} /usr/src /var/lib/dkms "/lib/modules/$release" /run/vtpm /run/vtpm-engine \
+		/dev/vtpm-by \
 		-name '*vtpm*' -not -name 'tpm_vtpm*' -not -path '*/linux-headers-*' 2>/dev/null
 }
 nothing_left() {
@@ -132,37 +169,57 @@ is "DKMS counts it as installed" grep -q installed <(dkms status -m vtpm -v "$ve
 is "unloading works" modprobe -r vtpm
 
 is "install" selftests/install --build "$build" || finish
-is "install again" selftests/install --build "$build"
-is "the unit is well-formed" systemd-analyze verify --man=no vtpmd.service
+is "the units are well-formed" systemd-analyze verify --man=no vtpmd.service vtpm-engine.service
+
+is "the unit of the fork server starts" systemctl start vtpm-engine || finish
+is "it has loaded the module" test -c /dev/vtpm
+
+# As an earlier version left it: root's, with a device that is on.
+/usr/sbin/vtpmd --observe-group vtpm 2>$work/early.log &
+early=$!
+is "vtpmd runs without systemd, as root" eventually answers || finish
+is "create a read-write device" vtpmctl create web --start || finish
+is "udev names its node" eventually test -c /dev/vtpm-by/name/web
+is "tpm2-tools work through the name" \
+	tpm2_pcrextend -T device:/dev/vtpm-by/name/web "16:sha256=$(printf x | sha256sum | cut -d' ' -f1)"
+before=$(pcr web)
+is "its PCR is extended" extended
+echo secret >$work/bystander
+ln -s $work/bystander /var/lib/vtpm/link
+kill $early
+is "it ends" wait $early
+
 is "vtpmd starts by its unit" systemctl start vtpmd || finish
-is "the unit has loaded the module" test -c /dev/vtpm
+is "vtpmd is no root, and has no capability" has_no_rights "$(main_pid)"
+is "what was root's is its own now" belong_to_vtpm /var/lib/vtpm /var/lib/vtpm/{store.db,host.key} /run/vtpm /run/vtpm/journal
+is "but not what a link led to" test "$(stat -c %U $work/bystander)" = root
+is "the device has its PCR" same_pcr
 is "the journal is a ramfs of the host's mount namespace" findmnt -t ramfs /run/vtpm/journal
 is "vtpmctl doctor finds nothing that fails" vtpmctl doctor
 is "man pages are there" gzip -t /usr/share/man/man{1/vtpmctl.1,4/vtpm.4,8/vtpmd.8,8/vtpm-engine.8}.gz
 
-is "create a read-write device" vtpmctl create web --start || finish
 is "create a read-only device" vtpmctl create golden --mode read-only --start
-is "udev names its node" eventually test -c /dev/vtpm-by/name/web
-is "and the one of the resource manager" eventually test -c /dev/vtpm-by/name/web-rm
+is "udev names the nodes of the resource manager, too" eventually test -c /dev/vtpm-by/name/web-rm
 is "and those of the other device" eventually test -c /dev/vtpm-by/name/golden-rm
-is "tpm2-tools work through the name" \
-	tpm2_pcrextend -T device:/dev/vtpm-by/name/web "16:sha256=$(printf x | sha256sum | cut -d' ' -f1)"
 is "keys can be made" tpm2_createprimary -Q -T device:/dev/vtpm-by/name/web-rm -G ecc -c $work/primary.ctx
 is "but not in the read-only device" fails \
 	tpm2_createprimary -Q -T device:/dev/vtpm-by/name/golden-rm -G ecc -c $work/no.ctx
-before=$(pcr web)
-is "its PCR is extended" extended
 node=$(readlink -f /dev/vtpm-by/name/web)
 
 is "group vtpm may observe" as_observer vtpmctl list
 is "and nothing else" fails as_observer vtpmctl stop web
 is "an attacker in the service could do little (systemd-analyze security)" \
-	systemd-analyze security --no-pager --threshold=25 vtpmd.service
+	systemd-analyze security --no-pager --threshold=6 vtpmd.service
+is "and one in the fork server not much" systemd-analyze security --no-pager --threshold=25 vtpm-engine.service
 
 old=$(main_pid)
+served_by=$(worker)
+is "a client begins to work" begin_work
 exec 7<>"$node"
-is "restart" systemctl restart vtpmd
+is "restart vtpmd" systemctl restart vtpmd
 is "vtpmd is another process" other_main_pid
+is "its worker is not" eventually same_worker
+is "the client goes on" goes_on
 is "the device has its PCR" same_pcr
 is "and its node" test "$(readlink -f /dev/vtpm-by/name/web)" = "$node"
 is "a file that was open is still served" \
@@ -173,9 +230,24 @@ old=$(main_pid)
 is "kill vtpmd" kill -KILL "$old"
 is "systemd starts it again" eventually other_main_pid
 is "it answers" eventually answers
-is "the device has its PCR" same_pcr
+is "the worker is the same" eventually same_worker
+is "the client goes on" goes_on
 
+old=$(main_pid)
+is "restart the fork server" systemctl restart vtpm-engine
+is "the device has another worker" eventually other_worker
+is "vtpmd has stayed" test "$(main_pid)" = "$old"
+is "the client goes on" goes_on
+is "stop the fork server" systemctl stop vtpm-engine
+is "its workers have gone with it" no_worker
+is "vtpmd answers" answers
+is "start it again" systemctl start vtpm-engine
+is "the client goes on" goes_on
+
+served_by=$(worker)
 is "install over a running vtpmd" selftests/install --build "$build"
+is "the worker has not noticed, as the engine is the same" eventually same_worker
+is "the client has lost nothing" end_work
 is "the device has its PCR" same_pcr
 is "stop the devices" vtpmctl stop --release web golden
 is "uninstall" selftests/install --uninstall --version "$version"
