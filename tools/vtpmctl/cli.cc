@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli.h"
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <map>
 #include <ostream>
@@ -59,7 +60,8 @@ void declare(CommandLine& line) {
     parser->footer(std::string(verb.teaching) +
                    "\nOptions for all verbs (-o json, -q, --socket …): vtpmctl --help\n");
     if (verb.hidden) parser->group("");
-    line.actions[parser] = verb.declare(*parser);
+    Arguments arguments(*parser);
+    line.actions[parser] = verb.declare(arguments);
   }
 }
 

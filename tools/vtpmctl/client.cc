@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <grp.h>
 #include <grpcpp/create_channel_posix.h>
+#include <grpcpp/grpcpp.h>
 #include <poll.h>
 #include <pwd.h>
 #include <sys/socket.h>

@@ -5,14 +5,18 @@
 // listens" and "you may not" are told apart by errno, not by the words of a library.
 #pragma once
 
-#include <grpcpp/grpcpp.h>
-
 #include <filesystem>
 #include <memory>
 #include <vector>
 
 #include "base/unique_fd.h"
 #include "environment.h"
+
+namespace grpc {
+class Channel;
+class ClientContext;
+class Status;
+}  // namespace grpc
 
 namespace vtpm::ctl {
 

@@ -3,6 +3,7 @@
 // against it with a world made of strings.
 #pragma once
 
+#include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 

@@ -9,7 +9,7 @@ Outcome<std::vector<v1::Device>> list_devices(Session& session) {
   v1::ListRequest request;
   request.set_limit(kPage);
   for (;;) {
-    auto page = session.call(&v1::Observe::Stub::List, request);
+    auto page = session.call(request);
     if (!page) return tl::unexpected<Failure>(page.error());
     auto& batch = *page->mutable_devices();
     const int size = batch.size();

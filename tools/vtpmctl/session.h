@@ -5,12 +5,12 @@
 
 #include <fmt/format.h>
 
-#include <memory>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
 
-#include "api/vtpm.grpc.pb.h"
+#include "api/vtpm.pb.h"
 #include "client.h"
 #include "environment.h"
 #include "json.h"
@@ -32,25 +32,24 @@ class Session {
   Session(Environment& environment, GlobalOptions options)
       : environment_(environment), options_(std::move(options)) {}
 
-  // One call of the API, on the socket that the stub's role needs.
-  template <class Stub, class Request, class Reply>
-  Outcome<Reply> call(grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Reply*),
-                      const std::type_identity_t<Request>& request,
-                      std::optional<std::chrono::milliseconds> timeout = std::nullopt) {
-    const Role role = std::is_same_v<Stub, v1::Admin::Stub> ? Role::admin : Role::observe;
-    auto connection = connect(role);
-    if (!connection) return tl::unexpected<Failure>(connection.error());
-    grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() +
-                         timeout.value_or(environment_.call_timeout));
-    Stub stub(connection->channel);
-    Reply reply;
-    const grpc::Status status = (stub.*method)(&context, request, &reply);
-    if (!status.ok()) {
-      return tl::unexpected<Failure>(failure_of(status, context, role, *connection));
-    }
-    return reply;
-  }
+  // One call of the API, on the socket that its service needs. The request says which call.
+  Outcome<v1::VersionReply> call(const v1::VersionRequest& request);
+  Outcome<v1::ListReply> call(const v1::ListRequest& request);
+  Outcome<v1::Device> call(const v1::ShowRequest& request);
+  Outcome<v1::DeniedReply> call(const v1::DeniedRequest& request);
+  Outcome<v1::DoctorReply> call(const v1::DoctorRequest& request);
+  Outcome<v1::Device> call(const v1::CreateRequest& request);
+  Outcome<v1::Device> call(const v1::StartRequest& request);
+  Outcome<v1::Device> call(const v1::StopRequest& request);
+  Outcome<v1::DeleteReply> call(const v1::DeleteRequest& request);
+  Outcome<v1::Device> call(const v1::PowerCycleRequest& request);
+  Outcome<v1::Device> call(const v1::ParkRequest& request);
+  Outcome<v1::ReleaseReply> call(const v1::ReleaseRequest& request);
+  Outcome<v1::RotateHostKeyReply> call(const v1::RotateHostKeyRequest& request);
+
+  // Gives each event to `take` until that says no or vtpmd ends the stream; both are no failure.
+  Outcome<void> watch(const v1::WatchRequest& request,
+                      const std::function<bool(const v1::Event&)>& take);
 
   // The connection for `role`. One for Admin serves Observe, too.
   Outcome<Connection> connect(Role role);

@@ -25,23 +25,17 @@ Exit print_devices(Session& session) {
   return Exit::ok;
 }
 
-Exit print_options(Session& session, const CLI::App& root, const std::string& name) {
-  const auto print_of = [&](const CLI::App& app) {
-    for (const CLI::Option* option : app.get_options()) {
-      for (const std::string& text : option->get_lnames()) {
-        session.print(fmt::format("--{}\t{}\n", text, option->get_description()));
-      }
-    }
-  };
+void print_option(Session& session, const LongOption& option) {
+  session.print(fmt::format("--{}\t{}\n", option.name, option.purpose));
+}
+
+Exit print_options(Session& session, const Arguments& arguments, const std::string& name) {
   for (const Verb& verb : verbs()) {
     if (verb.name != name || verb.hidden) continue;
-    print_of(*root.get_subcommand(name));
+    for (const LongOption& option : arguments.options_of(name)) print_option(session, option);
   }
-  for (const CLI::Option* option : root.get_options()) {
-    for (const std::string& text : option->get_lnames()) {
-      if (text == "help") continue;  // each verb has its own
-      session.print(fmt::format("--{}\t{}\n", text, option->get_description()));
-    }
+  for (const LongOption& option : arguments.global_options()) {
+    if (option.name != "help") print_option(session, option);  // each verb has its own
   }
   if (name.empty()) session.print("--help\tPrint this help message and exit\n");
   return Exit::ok;
@@ -49,16 +43,16 @@ Exit print_options(Session& session, const CLI::App& root, const std::string& na
 
 }  // namespace
 
-Action declare_complete(CLI::App& parser) {
+Action declare_complete(Arguments& arguments) {
   auto options = std::make_shared<Options>();
-  parser.add_option("WHAT", options->what, "devices, verbs or options")
-      ->required()
-      ->check(CLI::IsMember({"devices", "verbs", "options"}));
-  parser.add_option("VERB", options->verb, "whose options");
-  return [options, &parser](Session& session) {
+  arguments.text("WHAT", options->what, "devices, verbs or options")
+      .required()
+      .one_of({"devices", "verbs", "options"});
+  arguments.text("VERB", options->verb, "whose options");
+  return [options, arguments](Session& session) {
     if (options->what == "devices") return print_devices(session);
     if (options->what == "options") {
-      return print_options(session, *parser.get_parent(), options->verb);
+      return print_options(session, arguments, options->verb);
     }
     for (const Verb& verb : verbs()) {
       if (!verb.hidden) session.print(fmt::format("{}\t{}\n", verb.name, verb.purpose));

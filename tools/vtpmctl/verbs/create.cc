@@ -76,7 +76,7 @@ Exit create(Session& session, const Options& options) {
   const Exit exit =
       for_each_device(session, options.names, [&](const std::string& name) -> Outcome<void> {
         request->set_name(name);
-        auto device = session.call(&v1::Admin::Stub::Create, *request);
+        auto device = session.call(*request);
         if (!device) return tl::unexpected<Failure>(device.error());
         created.push_back(to_json(*device));
         say_created(session, *device);
@@ -95,33 +95,28 @@ Exit create(Session& session, const Options& options) {
 
 }  // namespace
 
-Action declare_create(CLI::App& parser) {
+Action declare_create(Arguments& arguments) {
   auto options = std::make_shared<Options>();
-  parser
-      .add_option("NAME", options->names, "1 to 63 of A-Z a-z 0-9 . _ -, a letter or digit first")
-      ->required();
-  parser.add_option("--mode", options->mode, "read-only has no identity and makes no keys")
-      ->check(CLI::IsMember({"read-only", "read-write"}))
-      ->capture_default_str();
-  parser
-      .add_option("--for", options->kind, "what will use it; closes the platform hierarchy to fit")
-      ->check(CLI::IsMember({"container", "vm", "open"}))
-      ->capture_default_str();
-  parser.add_option("--owner", options->owner, "free text: the container or VM it belongs to");
-  parser.add_option("--node", options->node, "a /dev/tpmN of the kernel, or a unix socket")
-      ->check(CLI::IsMember({"kernel", "socket"}))
-      ->capture_default_str();
-  parser.add_option("--socket-path", options->socket_path,
-                    "with --node socket: where; default chosen by vtpmd");
-  parser
-      .add_option("--compat", options->compat,
-                  "linux-hmac: let a read-only device serve kernels with CONFIG_TCG_TPM2_HMAC")
-      ->check(CLI::IsMember({"linux-hmac"}));
-  parser.add_option("--command-timeout", options->command_timeout,
-                    "how long one command may take: 500ms, 30s, 2m");
-  parser.add_option("--detach-timeout", options->detach_timeout,
-                    "how long a command waits while the engine is replaced");
-  parser.add_flag("--start", options->start, "start it, too");
+  arguments.texts("NAME", options->names, "1 to 63 of A-Z a-z 0-9 . _ -, a letter or digit first")
+      .required();
+  arguments.text("--mode", options->mode, "read-only has no identity and makes no keys")
+      .one_of({"read-only", "read-write"});
+  arguments.text("--for", options->kind, "what will use it; closes the platform hierarchy to fit")
+      .one_of({"container", "vm", "open"});
+  arguments.text("--owner", options->owner, "free text: the container or VM it belongs to");
+  arguments.text("--node", options->node, "a /dev/tpmN of the kernel, or a unix socket")
+      .one_of({"kernel", "socket"});
+  arguments.text("--socket-path", options->socket_path,
+                 "with --node socket: where; default chosen by vtpmd");
+  arguments
+      .text("--compat", options->compat,
+            "linux-hmac: let a read-only device serve kernels with CONFIG_TCG_TPM2_HMAC")
+      .one_of({"linux-hmac"});
+  arguments.text("--command-timeout", options->command_timeout,
+                 "how long one command may take: 500ms, 30s, 2m");
+  arguments.text("--detach-timeout", options->detach_timeout,
+                 "how long a command waits while the engine is replaced");
+  arguments.flag("--start", options->start, "start it, too");
   return [options](Session& session) { return create(session, *options); };
 }
 

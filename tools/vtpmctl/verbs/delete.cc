@@ -15,7 +15,7 @@ struct Options {
 bool has_kernel_node(Session& session, const std::string& name) {
   v1::ShowRequest request;
   request.set_device(name);
-  const auto device = session.call(&v1::Observe::Stub::Show, request);
+  const auto device = session.call(request);
   return device && device->node() == v1::KERNEL && !device->device_path().empty();
 }
 
@@ -31,7 +31,7 @@ Exit remove(Session& session, const Options& options) {
         request.set_device(name);
         request.set_force(options.force);
         request.set_release_number(options.release);
-        auto reply = session.call(&v1::Admin::Stub::Delete, request);
+        auto reply = session.call(request);
         if (!reply) return tl::unexpected<Failure>(reply.error());
         if (session.json()) {
           deleted.push_back(Json{{"name", name}, {"deleted", true}});
@@ -47,12 +47,12 @@ Exit remove(Session& session, const Options& options) {
 
 }  // namespace
 
-Action declare_delete(CLI::App& parser) {
+Action declare_delete(Arguments& arguments) {
   auto options = std::make_shared<Options>();
-  parser.add_option("NAME", options->names, "names or uuids of devices")->required();
-  parser.add_flag("--force", options->force, "stop it first, also if it is in use");
-  parser.add_flag("--release", options->release,
-                  "whoever used the node is gone: its number may be used again");
+  arguments.texts("NAME", options->names, "names or uuids of devices").required();
+  arguments.flag("--force", options->force, "stop it first, also if it is in use");
+  arguments.flag("--release", options->release,
+                 "whoever used the node is gone: its number may be used again");
   return [options](Session& session) { return remove(session, *options); };
 }
 

@@ -17,7 +17,7 @@ Exit denied(Session& session, const Options& options) {
     request.set_device(options.name);
   }
   request.set_limit(options.limit);
-  auto reply = session.call(&v1::Observe::Stub::Denied, request);
+  auto reply = session.call(request);
   if (!reply) return session.report(reply.error());
   if (session.json()) {
     Json array = Json::array();
@@ -44,12 +44,10 @@ Exit denied(Session& session, const Options& options) {
 
 }  // namespace
 
-Action declare_denied(CLI::App& parser) {
+Action declare_denied(Arguments& arguments) {
   auto options = std::make_shared<Options>();
-  parser.add_option("NAME", options->name, "name or uuid of a device; default: all");
-  parser.add_option("--limit", options->limit, "how many at most")
-      ->check(CLI::Range(1U, 10000U))
-      ->capture_default_str();
+  arguments.text("NAME", options->name, "name or uuid of a device; default: all");
+  arguments.number("--limit", options->limit, "how many at most").between(1, 10000);
   return [options](Session& session) { return denied(session, *options); };
 }
 

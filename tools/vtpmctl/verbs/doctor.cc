@@ -47,7 +47,7 @@ void print_group(Session& session, std::string_view title, const std::vector<Che
 
 Exit doctor(Session& session) {
   Environment& env = session.environment();
-  auto reply = session.call(&v1::Observe::Stub::Doctor, v1::DoctorRequest{}, env.doctor_timeout);
+  auto reply = session.call(v1::DoctorRequest{});
 
   std::vector<Check> local = local_checks(env, sockets_of(session, env), reply.has_value());
   std::vector<Check> remote;
@@ -92,6 +92,6 @@ Exit doctor(Session& session) {
 
 }  // namespace
 
-Action declare_doctor(CLI::App&) { return doctor; }
+Action declare_doctor(Arguments&) { return doctor; }
 
 }  // namespace vtpm::ctl

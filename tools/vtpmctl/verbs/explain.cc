@@ -161,18 +161,13 @@ Exit explain(Session& session, const Options& options) {
 
 }  // namespace
 
-Action declare_explain(CLI::App& parser) {
+Action declare_explain(Arguments& arguments) {
   auto options = std::make_shared<Options>();
-  parser.add_option("FRAME", options->words, "hexadecimal digits, a file, - or a response code")
-      ->required();
-  parser.add_option("--mode", options->mode, "mode of the device")
-      ->check(CLI::IsMember({"read-only", "read-write"}))
-      ->capture_default_str();
-  parser.add_option("--compat", options->compat, "as of 'vtpmctl create'")
-      ->check(CLI::IsMember({"linux-hmac"}));
-  parser.add_option("--locality", options->locality, "from which the frame comes")
-      ->check(CLI::Range(0U, 4U))
-      ->capture_default_str();
+  arguments.texts("FRAME", options->words, "hexadecimal digits, a file, - or a response code")
+      .required();
+  arguments.text("--mode", options->mode, "mode of the device").one_of({"read-only", "read-write"});
+  arguments.text("--compat", options->compat, "as of 'vtpmctl create'").one_of({"linux-hmac"});
+  arguments.number("--locality", options->locality, "from which the frame comes").between(0, 4);
   return [options](Session& session) { return explain(session, *options); };
 }
 

@@ -5,7 +5,7 @@ namespace vtpm::ctl {
 namespace {
 
 Exit rotate(Session& session) {
-  auto reply = session.call(&v1::Admin::Stub::RotateHostKey, v1::RotateHostKeyRequest());
+  auto reply = session.call(v1::RotateHostKeyRequest());
   if (!reply) return session.report(reply.error());
   if (session.json()) {
     session.print_json(Json{{"devices", reply->devices()}});
@@ -20,11 +20,10 @@ Exit rotate(Session& session) {
 
 }  // namespace
 
-Action declare_host_key(CLI::App& parser) {
-  parser.add_option("ACTION", "rotate: replace it")
-      ->required()
-      ->check(CLI::IsMember(std::vector<std::string>{"rotate"}));
-  return [](Session& session) { return rotate(session); };
+Action declare_host_key(Arguments& arguments) {
+  auto action = std::make_shared<std::string>();
+  arguments.text("ACTION", *action, "rotate: replace it").required().one_of({"rotate"});
+  return [action](Session& session) { return rotate(session); };
 }
 
 }  // namespace vtpm::ctl

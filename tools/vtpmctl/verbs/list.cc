@@ -38,6 +38,6 @@ Exit list(Session& session) {
 
 }  // namespace
 
-Action declare_list(CLI::App&) { return list; }
+Action declare_list(Arguments&) { return list; }
 
 }  // namespace vtpm::ctl

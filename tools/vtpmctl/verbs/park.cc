@@ -11,7 +11,7 @@ Exit park(Session& session, const std::vector<std::string>& names) {
   const Exit exit = for_each_device(session, names, [&](const std::string& name) -> Outcome<void> {
     v1::ParkRequest request;
     request.set_device(name);
-    auto device = session.call(&v1::Admin::Stub::Park, request);
+    auto device = session.call(request);
     if (!device) return tl::unexpected<Failure>(device.error());
     if (session.json()) {
       parked.push_back(to_json(*device));
@@ -28,9 +28,9 @@ Exit park(Session& session, const std::vector<std::string>& names) {
 
 }  // namespace
 
-Action declare_park(CLI::App& parser) {
+Action declare_park(Arguments& arguments) {
   auto names = std::make_shared<std::vector<std::string>>();
-  parser.add_option("NAME", *names, "names or uuids of devices")->required();
+  arguments.texts("NAME", *names, "names or uuids of devices").required();
   return [names](Session& session) { return park(session, *names); };
 }
 

@@ -38,7 +38,7 @@ Exit power_cycle(Session& session, const Options& options) {
   }
   v1::PowerCycleRequest request;
   request.set_device(options.name);
-  auto device = session.call(&v1::Admin::Stub::PowerCycle, request);
+  auto device = session.call(request);
   if (!device) return session.report(device.error());
   if (session.json()) {
     session.print_json(to_json(*device));
@@ -52,10 +52,10 @@ Exit power_cycle(Session& session, const Options& options) {
 
 }  // namespace
 
-Action declare_power_cycle(CLI::App& parser) {
+Action declare_power_cycle(Arguments& arguments) {
   auto options = std::make_shared<Options>();
-  parser.add_option("NAME", options->name, "name or uuid of the device")->required();
-  parser.add_flag("-y,--yes", options->yes, "do not ask");
+  arguments.text("NAME", options->name, "name or uuid of the device").required();
+  arguments.flag("-y,--yes", options->yes, "do not ask");
   return [options](Session& session) { return power_cycle(session, *options); };
 }
 

@@ -20,7 +20,7 @@ Exit release(Session& session, const Options& options) {
     if (auto valid = check_name(options.name); !valid) return session.report(valid.error());
     request.set_device(options.name);
   }
-  auto reply = session.call(&v1::Admin::Stub::Release, request);
+  auto reply = session.call(request);
   if (!reply) return session.report(reply.error());
   if (session.json()) {
     session.print_json(Json{{"released", reply->released()}});
@@ -35,10 +35,10 @@ Exit release(Session& session, const Options& options) {
 
 }  // namespace
 
-Action declare_release(CLI::App& parser) {
+Action declare_release(Arguments& arguments) {
   auto options = std::make_shared<Options>();
-  parser.add_option("NAME", options->name, "name or uuid of the device that had the number");
-  parser.add_flag("--all", options->all, "every number that is held");
+  arguments.text("NAME", options->name, "name or uuid of the device that had the number");
+  arguments.flag("--all", options->all, "every number that is held");
   return [options](Session& session) { return release(session, *options); };
 }
 

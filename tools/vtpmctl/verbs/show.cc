@@ -51,7 +51,7 @@ Exit show(Session& session, const std::string& name) {
   if (auto valid = check_name(name); !valid) return session.report(valid.error());
   v1::ShowRequest request;
   request.set_device(name);
-  auto device = session.call(&v1::Observe::Stub::Show, request);
+  auto device = session.call(request);
   if (!device) return session.report(device.error());
   if (session.json()) {
     session.print_json(to_json(*device));
@@ -66,9 +66,9 @@ Exit show(Session& session, const std::string& name) {
 
 }  // namespace
 
-Action declare_show(CLI::App& parser) {
+Action declare_show(Arguments& arguments) {
   auto name = std::make_shared<std::string>();
-  parser.add_option("NAME", *name, "name or uuid of the device")->required();
+  arguments.text("NAME", *name, "name or uuid of the device").required();
   return [name](Session& session) { return show(session, *name); };
 }
 

@@ -11,7 +11,7 @@ Exit start(Session& session, const std::vector<std::string>& names) {
   const Exit exit = for_each_device(session, names, [&](const std::string& name) -> Outcome<void> {
     v1::StartRequest request;
     request.set_device(name);
-    auto device = session.call(&v1::Admin::Stub::Start, request);
+    auto device = session.call(request);
     if (!device) return tl::unexpected<Failure>(device.error());
     if (session.json()) {
       started.push_back(to_json(*device));
@@ -30,9 +30,9 @@ Exit start(Session& session, const std::vector<std::string>& names) {
 
 }  // namespace
 
-Action declare_start(CLI::App& parser) {
+Action declare_start(Arguments& arguments) {
   auto names = std::make_shared<std::vector<std::string>>();
-  parser.add_option("NAME", *names, "names or uuids of devices")->required();
+  arguments.texts("NAME", *names, "names or uuids of devices").required();
   return [names](Session& session) { return start(session, *names); };
 }
 

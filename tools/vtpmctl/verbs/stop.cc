@@ -18,7 +18,7 @@ Exit stop(Session& session, const Options& options) {
         v1::StopRequest request;
         request.set_device(name);
         request.set_release_number(options.release);
-        auto device = session.call(&v1::Admin::Stub::Stop, request);
+        auto device = session.call(request);
         if (!device) return tl::unexpected<Failure>(device.error());
         if (session.json()) {
           stopped.push_back(to_json(*device));
@@ -34,11 +34,11 @@ Exit stop(Session& session, const Options& options) {
 
 }  // namespace
 
-Action declare_stop(CLI::App& parser) {
+Action declare_stop(Arguments& arguments) {
   auto options = std::make_shared<Options>();
-  parser.add_option("NAME", options->names, "names or uuids of devices")->required();
-  parser.add_flag("--release", options->release,
-                  "whoever used the node is gone: its number may be used again");
+  arguments.texts("NAME", options->names, "names or uuids of devices").required();
+  arguments.flag("--release", options->release,
+                 "whoever used the node is gone: its number may be used again");
   return [options](Session& session) { return stop(session, *options); };
 }
 

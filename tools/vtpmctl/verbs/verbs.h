@@ -2,10 +2,10 @@
 // The verbs of vtpmctl: a table of name, purpose, examples and what to do.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <span>
 
+#include "arguments.h"
 #include "environment.h"
 #include "session.h"
 
@@ -18,30 +18,30 @@ struct Verb {
   const char* name;
   const char* purpose;   // a sentence
   const char* teaching;  // more of what one should know, and one or two examples
-  // Adds the verb's options to its parser and gives the action that uses them.
-  Action (*declare)(CLI::App& parser);
+  // Adds the verb's options to its arguments and gives the action that uses them.
+  Action (*declare)(Arguments& arguments);
   bool hidden = false;
 };
 
 // In the order in which help shows them.
 std::span<const Verb> verbs();
 
-Action declare_create(CLI::App& parser);
-Action declare_list(CLI::App& parser);
-Action declare_show(CLI::App& parser);
-Action declare_start(CLI::App& parser);
-Action declare_stop(CLI::App& parser);
-Action declare_delete(CLI::App& parser);
-Action declare_power_cycle(CLI::App& parser);
-Action declare_park(CLI::App& parser);
-Action declare_release(CLI::App& parser);
-Action declare_host_key(CLI::App& parser);
-Action declare_watch(CLI::App& parser);
-Action declare_denied(CLI::App& parser);
-Action declare_explain(CLI::App& parser);
-Action declare_doctor(CLI::App& parser);
-Action declare_version(CLI::App& parser);
-Action declare_complete(CLI::App& parser);
+Action declare_create(Arguments& arguments);
+Action declare_list(Arguments& arguments);
+Action declare_show(Arguments& arguments);
+Action declare_start(Arguments& arguments);
+Action declare_stop(Arguments& arguments);
+Action declare_delete(Arguments& arguments);
+Action declare_power_cycle(Arguments& arguments);
+Action declare_park(Arguments& arguments);
+Action declare_release(Arguments& arguments);
+Action declare_host_key(Arguments& arguments);
+Action declare_watch(Arguments& arguments);
+Action declare_denied(Arguments& arguments);
+Action declare_explain(Arguments& arguments);
+Action declare_doctor(Arguments& arguments);
+Action declare_version(Arguments& arguments);
+Action declare_complete(Arguments& arguments);
 
 // Does `one` for each name, reports each failure, goes on unless vtpmd is gone; the exit status is
 // that of the first failure.

@@ -6,7 +6,7 @@ namespace vtpm::ctl {
 namespace {
 
 Exit version(Session& session) {
-  const auto reply = session.call(&v1::Observe::Stub::Version, v1::VersionRequest{});
+  const auto reply = session.call(v1::VersionRequest{});
   if (session.json()) {
     Json json{{"vtpmctl", VTPM_VERSION}};
     const auto add = [&](const char* name, const auto& value) {
@@ -40,6 +40,6 @@ Exit version(Session& session) {
 
 }  // namespace
 
-Action declare_version(CLI::App&) { return version; }
+Action declare_version(Arguments&) { return version; }
 
 }  // namespace vtpm::ctl

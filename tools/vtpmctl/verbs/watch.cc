@@ -50,35 +50,29 @@ Exit watch(Session& session, const std::string& name) {
   }
   auto connection = session.connect(Role::observe);
   if (!connection) return session.report(connection.error());
-  grpc::ClientContext context;  // no deadline: it lasts until it is interrupted
-  v1::Observe::Stub stub(connection->channel);
-  auto events = stub.Watch(&context, request);
   session.tip("watching; end with Ctrl-C");
-  v1::Event event;
   bool taken = true;
-  while (taken && events->Read(&event)) {
+  const auto ended = session.watch(request, [&](const v1::Event& event) {
     if (session.json()) {
       session.print_json_line(to_json(event));
     } else {
       session.print(line_of(event, session.color()));
     }
     taken = session.flush();  // a reader of the pipe sees it now
-  }
-  if (!taken) context.TryCancel();
-  const grpc::Status status = events->Finish();
+    return taken;
+  });
+  if (!ended) return session.report(ended.error());
   if (!taken) return Exit::failed;  // the caller reports the broken output
-  if (status.ok()) {  // nobody has interrupted it, so this is not how a watch ends well
-    return session.report({Exit::unreachable, "vtpmd has ended the watch: it is going down",
-                           "systemctl status vtpmd"});
-  }
-  return session.report(failure_of(status, context, Role::observe, *connection));
+  // Nobody has interrupted it, so this is not how a watch ends well.
+  return session.report(
+      {Exit::unreachable, "vtpmd has ended the watch: it is going down", "systemctl status vtpmd"});
 }
 
 }  // namespace
 
-Action declare_watch(CLI::App& parser) {
+Action declare_watch(Arguments& arguments) {
   auto name = std::make_shared<std::string>();
-  parser.add_option("NAME", *name, "name or uuid of a device; default: all");
+  arguments.text("NAME", *name, "name or uuid of a device; default: all");
   return [name](Session& session) { return watch(session, *name); };
 }
 
