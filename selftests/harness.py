@@ -41,6 +41,8 @@ class Tap:
 class Vtpmd:
     """A vtpmd with folders of its own; kernel=False serves socket nodes only."""
 
+    program = (os.path.join(BUILD, "vtpmd"), )
+
     def __init__(self, kernel=False, options=()):
         self.options = list(options)
         self.kernel = kernel
@@ -53,7 +55,7 @@ class Vtpmd:
         self.start()
 
     def start(self):
-        command = [os.path.join(BUILD, "vtpmd"), "--state-dir", self.state, "--run-dir", self.run,
+        command = [*self.program, "--state-dir", self.state, "--run-dir", self.run,
                    "--engine", os.path.join(BUILD, "vtpm-engine")]
         if not self.kernel:
             command.append("--no-kernel")

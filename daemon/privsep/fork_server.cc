@@ -292,11 +292,12 @@ int Server::exec_anew(char** argv) {
   // Words of an earlier exec are left out.
   std::string resume = "--resume";
   std::string number = std::to_string(*saved);
+  std::string manager = std::to_string(options_.manager);
   std::vector<char*> words{argv[0]};
   for (char** word = argv + 1; *word != nullptr && word[1] != nullptr; word += 2) {
     const std::string_view name = *word;
     if (name == "--resume" || name == "--ready-fd") continue;
-    words.insert(words.end(), {word[0], word[1]});
+    words.insert(words.end(), {word[0], name == "--manager-user" ? manager.data() : word[1]});
   }
   words.insert(words.end(), {resume.data(), number.data(), nullptr});
   ::execv("/proc/self/exe", words.data());

@@ -18,8 +18,14 @@ Result<int> descriptor(std::string_view text) {
   return number;
 }
 
-Result<uid_t> user(const char* name) {
-  const passwd* entry = ::getpwnam(name);  // NOLINT(concurrency-mt-unsafe): one thread
+// A name or a number. What execs itself anew gives the number: a name is looked for in ways, such
+// as by a socket of nscd, that its filter of system calls does not know.
+Result<uid_t> user(std::string_view name) {
+  uid_t number = 0;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
+  if (error == std::errc() && end == name.data() + name.size()) return number;
+  const passwd* entry =
+      ::getpwnam(std::string(name).c_str());  // NOLINT(concurrency-mt-unsafe): one thread
   if (entry == nullptr)
     return fail(ErrorCode::not_found, "there is no user " + std::string(name),
                 "systemd-sysusers makes it, from vtpm.conf");

@@ -12,7 +12,7 @@ namespace vtpm::privsep {
 
 struct ForkServerOptions {
   std::string socket_path;  // --socket PATH: where managers find it
-  uid_t manager = 0;        // --manager-user NAME: who may, besides its own user
+  uid_t manager = 0;        // --manager-user NAME|UID: who may, besides its own user
   int ready_fd = -1;        // --ready-fd N: told when it listens
   int resume_fd = -1;       // --resume N: its table of workers, after an exec of itself
 };

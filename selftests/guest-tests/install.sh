@@ -104,12 +104,12 @@ eventually() {
 	done
 	return 1
 }
-main_pid() { systemctl show -P MainPID vtpmd; }
+main_pid() { systemctl show -P MainPID "$1"; }
 answers() { vtpmctl -q list; }
 pcr() { tpm2_pcrread -T "device:/dev/vtpm-by/name/$1-rm" sha256:16 | tail -n 1; }
 same_pcr() { [ -n "$before" ] && [ "$(pcr web)" = "$before" ]; }
 extended() { [[ $before =~ 0x[0-9A-F]{64}$ && ! $before =~ 0x0{64}$ ]]; }
-other_main_pid() { [ "$(main_pid)" != "$old" ] && [ "$(main_pid)" -gt 0 ]; }
+other_main_pid() { [ "$(main_pid vtpmd)" != "$old" ] && [ "$(main_pid vtpmd)" -gt 0 ]; }
 worker() { vtpmctl show web | sed -n 's/^ *worker  *pid //p'; }
 same_worker() { [ -n "$served_by" ] && [ "$(worker)" = "$served_by" ]; }
 other_worker() { [ -n "$(worker)" ] && [ "$(worker)" != "$served_by" ]; }
@@ -190,7 +190,7 @@ kill $early
 is "it ends" wait $early
 
 is "vtpmd starts by its unit" systemctl start vtpmd || finish
-is "vtpmd is no root, and has no capability" has_no_rights "$(main_pid)"
+is "vtpmd is no root, and has no capability" has_no_rights "$(main_pid vtpmd)"
 is "what was root's is its own now" belong_to_vtpm /var/lib/vtpm /var/lib/vtpm/{store.db,host.key} /run/vtpm /run/vtpm/journal
 is "but not what a link led to" test "$(stat -c %U $work/bystander)" = root
 is "the device has its PCR" same_pcr
@@ -212,7 +212,7 @@ is "an attacker in the service could do little (systemd-analyze security)" \
 	systemd-analyze security --no-pager --threshold=6 vtpmd.service
 is "and one in the fork server not much" systemd-analyze security --no-pager --threshold=25 vtpm-engine.service
 
-old=$(main_pid)
+old=$(main_pid vtpmd)
 served_by=$(worker)
 is "a client begins to work" begin_work
 exec 7<>"$node"
@@ -226,17 +226,25 @@ is "a file that was open is still served" \
 	bash -c 'printf "\x80\x01\0\0\0\x0c\0\0\x01\x7b\0\x08" >&7 && head -c 20 <&7 | xxd -p | grep -q ^8001000000140000000000'
 exec 7>&-
 
-old=$(main_pid)
+old=$(main_pid vtpmd)
 is "kill vtpmd" kill -KILL "$old"
 is "systemd starts it again" eventually other_main_pid
 is "it answers" eventually answers
 is "the worker is the same" eventually same_worker
 is "the client goes on" goes_on
 
-old=$(main_pid)
+served_by=$(worker)
+old=$(main_pid vtpm-engine)
+is "a worker crashes" kill -SEGV "$served_by"
+is "the device has another worker" eventually other_worker
+is "the fork server has executed itself anew" test "$(main_pid vtpm-engine)" = "$old"
+is "the client goes on" goes_on
+
+served_by=$(worker)
+old=$(main_pid vtpmd)
 is "restart the fork server" systemctl restart vtpm-engine
 is "the device has another worker" eventually other_worker
-is "vtpmd has stayed" test "$(main_pid)" = "$old"
+is "vtpmd has stayed" test "$(main_pid vtpmd)" = "$old"
 is "the client goes on" goes_on
 is "stop the fork server" systemctl stop vtpm-engine
 is "its workers have gone with it" no_worker
