@@ -68,8 +68,41 @@ Result<store::HostKey> Archive::find_key(const ArchiveOptions& options) {
   return key;
 }
 
+Result<void> Archive::write(const std::vector<Store::Revision>& revisions, Bytes note) {
+  auto done = store_->revise(revisions, note);
+  if (!done && done.error().code == ErrorCode::unknown_outcome) {
+    VTPM_TRY(const Bytes there, store_->note());
+    if (there == note) done = {};
+  }
+  if (done) note_ = std::move(note);
+  return done;
+}
+
+Result<const identity::Authority*> Archive::authority() {
+  if (authority_) return &*authority_;
+  const store::HostKey& host_key = vault_->host_key();
+  VTPM_TRY(Note note, decode_note(note_, host_key));
+  if (note.authority_key.empty()) {
+    VTPM_TRY(identity::Authority made, identity::Authority::create());
+    VTPM_TRY(note.authority_key, host_key.seal(kAuthorityPurpose, made.private_key()));
+    note.authority_certificate = made.certificate();
+    VTPM_TRY(Bytes bytes, encode(note, host_key));
+    VTPM_CHECK(write({}, std::move(bytes)));
+    authority_ = std::move(made);
+  } else {
+    VTPM_TRY(const SecretBytes key, host_key.unseal(kAuthorityPurpose, note.authority_key));
+    VTPM_TRY(authority_, identity::Authority::load(key, note.authority_certificate));
+  }
+  return &*authority_;
+}
+
 Result<std::size_t> Archive::rekey(const store::HostKey& to) {
-  VTPM_TRY(const Note note, decode_note(note_, vault_->host_key()));
+  VTPM_TRY(Note note, decode_note(note_, vault_->host_key()));
+  if (!note.authority_key.empty()) {
+    VTPM_TRY(const SecretBytes authority,
+             vault_->host_key().unseal(kAuthorityPurpose, note.authority_key));
+    VTPM_TRY(note.authority_key, to.seal(kAuthorityPurpose, authority));
+  }
   VTPM_TRY(const auto entries, all());
   const Vault after(to);
   std::vector<Store::Revision> revisions;
@@ -86,13 +119,7 @@ Result<std::size_t> Archive::rekey(const store::HostKey& to) {
         {record.uuid, record.version, std::move(record.wrapped_key), std::move(voucher)});
   }
   VTPM_TRY(Bytes bytes, encode(note, to));
-  auto done = store_->revise(revisions, bytes);
-  if (!done && done.error().code == ErrorCode::unknown_outcome) {
-    VTPM_TRY(const Bytes there, store_->note());
-    if (there == bytes) done = {};
-  }
-  if (!done) return tl::unexpected<Error>(std::move(done).error());
-  note_ = std::move(bytes);
+  VTPM_CHECK(write(revisions, std::move(bytes)));
   return revisions.size();
 }
 
@@ -183,7 +210,7 @@ Result<void> Archive::check_anchor(const Note& note) {
   return {};
 }
 
-Result<void> Archive::renew(const Note& note, std::uint64_t run) {
+Result<void> Archive::renew(Note note, std::uint64_t run) {
   VTPM_TRY(const auto entries, all());
   std::vector<Store::Revision> revisions;
   for (const Store::Entry& entry : entries) {
@@ -192,7 +219,8 @@ Result<void> Archive::renew(const Note& note, std::uint64_t run) {
     VTPM_TRY(Bytes voucher, vault_->vouch(*entry.record, run));
     revisions.push_back({entry.record->uuid, entry.record->version, {}, std::move(voucher)});
   }
-  VTPM_TRY(Bytes bytes, encode(Note{.run = run, .anchored = note.anchored}, vault_->host_key()));
+  note.run = run;
+  VTPM_TRY(Bytes bytes, encode(note, vault_->host_key()));
   VTPM_CHECK(store_->revise(revisions, bytes));
   note_ = std::move(bytes);
   if (!anchor_) return {};

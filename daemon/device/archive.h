@@ -16,6 +16,7 @@
 #include "device/note.h"
 #include "device/records.h"
 #include "device/vault.h"
+#include "identity/authority.h"
 #include "store/store.h"
 
 namespace vtpm::device {
@@ -46,6 +47,10 @@ class Archive {
   };
   static Result<Accepted> accept_store(const ArchiveOptions& options);
 
+  // The certificate authority of the host, made when it is asked for first. It is in the store
+  // before anybody gets it, so what it signs never outlives it. Lives as long as this.
+  Result<const identity::Authority*> authority();
+
   // The last write of this run. With an anchor, from here on no other copy of the store will do.
   Result<void> end_run();
 
@@ -60,8 +65,10 @@ class Archive {
   Result<void> begin_run(Note note);
   Result<void> check_anchor(const Note& note);
   // Every good record and the note are of run `run` from here on; then the anchor says so.
-  Result<void> renew(const Note& note, std::uint64_t run);
+  Result<void> renew(Note note, std::uint64_t run);
   Result<std::size_t> rekey(const store::HostKey& to);
+  // Both in one transaction; `note` is that of the store from here on.
+  Result<void> write(const std::vector<store::Store::Revision>& revisions, Bytes note);
   Result<std::vector<store::Store::Entry>> all();
   [[nodiscard]] Result<std::uint64_t> run_of(const store::Store::Entry& entry) const;
 
@@ -70,6 +77,7 @@ class Archive {
   std::unique_ptr<Vault> vault_;
   std::unique_ptr<Records> records_;
   std::optional<Anchor> anchor_;
+  std::optional<identity::Authority> authority_;
   Bytes note_;
   bool empty_ = false;  // no record and no note: never used
 };

@@ -15,8 +15,15 @@ namespace vtpm::device {
 struct Note {
   std::uint64_t run = 0;  // the number that the vouchers of all records carry
   bool anchored = false;  // a TPM counts the runs, too
+  // The host's certificate authority (identity/authority.h), empty until somebody needs it. The key
+  // is sealed under the host key.
+  Bytes authority_key;
+  Bytes authority_certificate;
   bool operator==(const Note&) const = default;
 };
+
+// What the host key seals the authority's key for.
+inline constexpr const char* kAuthorityPurpose = "certificate authority";
 
 Result<Bytes> encode(const Note& note, const store::HostKey& key);
 // ErrorCode::corrupt: made under another host key, or by somebody who has none.

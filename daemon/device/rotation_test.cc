@@ -45,6 +45,7 @@ class RotationTest : public ::testing::Test {
  protected:
   RotationTest() {
     auto archive = open();
+    if (archive) certificate_ = certificate_of(*archive);
     for (unsigned n = 1; archive && n <= kDevices; n++) {
       store::Record r;
       r.uuid = id(n);
@@ -71,9 +72,15 @@ class RotationTest : public ::testing::Test {
     EXPECT_TRUE(archive) << archive.error().message;
     return archive ? *std::move(archive) : nullptr;
   }
-  // Every state opens.
+  static Bytes certificate_of(Archive& archive) {
+    const auto authority = archive.authority();
+    EXPECT_TRUE(authority) << authority.error().message;
+    return authority ? (*authority)->certificate() : Bytes();
+  }
+  // Every state opens, and the certificate authority is the one that it was.
   void expect_sound(Archive* archive) {
     ASSERT_NE(archive, nullptr);
+    EXPECT_EQ(certificate_of(*archive), certificate_);
     for (unsigned n = 1; n <= kDevices; n++) {
       const auto record = archive->records().get(id(n));
       ASSERT_TRUE(record) << n << ": " << record.error().message;
@@ -90,6 +97,7 @@ class RotationTest : public ::testing::Test {
     return ::access((folder_ / "state/host.key.next").c_str(), F_OK) == 0;
   }
   TemporaryFolder folder_;
+  Bytes certificate_;
 };
 
 TEST_F(RotationTest, EveryStateOpensAfterwardsAndTheOldKeyIsGone) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sealed bytes: version (1) | nonce (12, random) | ciphertext | tag (16).
 // Associated data: a label for what is sealed | version | what it is bound to (SealContext, or the
-// uuid of the device for a wrapped key). AES-256-GCM as in NIST SP 800-38D.
+// uuid of the device for a wrapped key, or a purpose for a secret of the host). AES-256-GCM as in
+// NIST SP 800-38D.
 #include "store/sealing.h"
 
 #include <fmt/format.h>
@@ -129,6 +130,12 @@ Bytes associated_data(const Uuid& device) {
   return out;
 }
 
+Bytes associated_data(std::string_view purpose) {
+  Bytes out;
+  Writer(out).bytes(as_bytes("vtpm sealed secret")).u8(kFormat).bytes(as_bytes(purpose));
+  return out;
+}
+
 }  // namespace
 
 Result<HostKey> HostKey::random() {
@@ -174,6 +181,14 @@ Result<SecretBytes> HostKey::unwrap(const Uuid& device, ByteView wrapped) const 
   VTPM_TRY(SecretBytes key, decrypt(key_, associated_data(device), wrapped, "wrapped key"));
   if (key.size() != kKeySize) return does_not_open("wrapped key");
   return key;
+}
+
+Result<Bytes> HostKey::seal(std::string_view purpose, ByteView secret) const {
+  return encrypt(key_, associated_data(purpose), secret);
+}
+
+Result<SecretBytes> HostKey::unseal(std::string_view purpose, ByteView sealed) const {
+  return decrypt(key_, associated_data(purpose), sealed, "sealed secret");
 }
 
 Result<Mac> HostKey::authenticate(std::string_view purpose, ByteView content) const {

@@ -41,6 +41,9 @@ class HostKey {
 
   [[nodiscard]] Result<Bytes> wrap(const Uuid& device, ByteView device_key) const;
   [[nodiscard]] Result<SecretBytes> unwrap(const Uuid& device, ByteView wrapped) const;
+  // For secrets of the host itself. Opens for the same purpose only.
+  [[nodiscard]] Result<Bytes> seal(std::string_view purpose, ByteView secret) const;
+  [[nodiscard]] Result<SecretBytes> unseal(std::string_view purpose, ByteView sealed) const;
   // HMAC-SHA-256 of `content` under a key that is derived from this one for `purpose`: nobody
   // without the host key can make it. The purposes in use are all different words.
   [[nodiscard]] Result<Mac> authenticate(std::string_view purpose, ByteView content) const;

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where the certificate authority of the host lives.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+
+#include "base/temporary_folder.h"
+#include "device/archive.h"
+
+namespace vtpm::device {
+namespace {
+
+class AuthorityTest : public ::testing::Test {
+ protected:
+  ArchiveOptions options() { return {folder_ / "state", "", "", ""}; }
+  std::unique_ptr<Archive> open() {
+    auto archive = Archive::open(options());
+    EXPECT_TRUE(archive) << archive.error().message;
+    return archive ? *std::move(archive) : nullptr;
+  }
+  static const identity::Authority* authority_of(const std::unique_ptr<Archive>& archive) {
+    const auto authority = archive->authority();
+    EXPECT_TRUE(authority) << authority.error().message;
+    return authority ? *authority : nullptr;
+  }
+  // As the next vtpmd finds it.
+  Bytes certificate() { return authority_of(open())->certificate(); }
+  store::HostKey host_key() {
+    auto key = store::HostKey::from_file(folder_ / "state/host.key", false);
+    EXPECT_TRUE(key);
+    return *std::move(key);
+  }
+  std::unique_ptr<store::Store> store() {
+    auto opened = store::open_sqlite(folder_ / "state/store.db");
+    EXPECT_TRUE(opened) << opened.error().message;
+    return *std::move(opened);
+  }
+  Note note() {
+    const auto decoded = decode_note(*store()->note(), host_key());
+    EXPECT_TRUE(decoded) << decoded.error().message;
+    return decoded.value_or(Note{});
+  }
+  TemporaryFolder folder_;
+};
+
+TEST_F(AuthorityTest, IsMadeWhenItIsAskedForAndIsTheSameEverAfter) {
+  (void)open();
+  EXPECT_TRUE(note().authority_key.empty());
+  const Bytes made = certificate();
+  EXPECT_EQ(note().authority_certificate, made);
+  {
+    const auto archive = open();
+    const identity::Authority* const first = authority_of(archive);
+    EXPECT_EQ(authority_of(archive), first);
+    EXPECT_TRUE(archive->end_run());
+  }
+  EXPECT_EQ(certificate(), made);
+  ASSERT_TRUE(Archive::accept_store(options()));
+  EXPECT_EQ(certificate(), made);
+}
+
+TEST_F(AuthorityTest, ANoteOfBeforeIsReadAndGetsOne) {
+  (void)open();
+  Bytes old;
+  Writer(old).u8(2).u64(7).u8(0);  // format, run, anchored
+  const auto mac = host_key().authenticate("note", old);
+  ASSERT_TRUE(mac);
+  Writer(old).bytes(*mac);
+  ASSERT_TRUE(store()->revise({}, old));
+  EXPECT_EQ(note(),
+            (Note{.run = 7, .anchored = false, .authority_key = {}, .authority_certificate = {}}));
+  const Bytes made = certificate();
+  EXPECT_EQ(note().run, 7U);
+  EXPECT_EQ(certificate(), made);
+}
+
+TEST_F(AuthorityTest, ItsKeyIsNowhereInTheFiles) {
+  SecretBytes key;
+  {
+    const auto archive = open();
+    key = authority_of(archive)->private_key();
+  }
+  const ByteView number = ByteView(key).subspan(35, 48);  // of PKCS #8, without what all have
+  bool found_certificate = false;
+  for (const auto& file : std::filesystem::directory_iterator(folder_ / "state")) {
+    const std::string content = read_file(file.path());
+    EXPECT_EQ(content.find(as_text(number)), std::string::npos) << file.path();
+    found_certificate |= content.find(as_text(note().authority_certificate)) != std::string::npos;
+  }
+  EXPECT_TRUE(found_certificate) << "the search finds nothing at all";
+  EXPECT_FALSE(host_key().unseal("another purpose", note().authority_key));
+  EXPECT_TRUE(host_key().unseal(kAuthorityPurpose, note().authority_key));
+}
+
+// Whoever was given one finds it again: what it signed stays good.
+TEST_F(AuthorityTest, AProcessKilledAtAnyTimeNeverHandsOutOneThatIsLost) {
+  int handed_out = 0;
+  for (int round = 0; round < 10; round++) {
+    SCOPED_TRACE(round);
+    std::filesystem::remove_all(folder_ / "state");
+    std::array<int, 2> pipe{};
+    ASSERT_EQ(::pipe2(pipe.data(), O_CLOEXEC), 0);
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      auto archive = Archive::open(options());
+      if (!archive) ::_exit(1);
+      const auto authority = (*archive)->authority();
+      if (!authority) ::_exit(1);
+      const Bytes given = (*authority)->certificate();
+      if (::write(pipe[1], given.data(), given.size()) < 0) ::_exit(1);
+      for (;;) ::pause();
+    }
+    ::close(pipe[1]);
+    // The last ones long enough for the slowest of machines.
+    ::usleep(static_cast<useconds_t>(round < 8 ? 3'000 * round : 20'000));
+    pollfd given{pipe[0], POLLIN, 0};
+    if (round >= 8) (void)::poll(&given, 1, 20'000);
+    ASSERT_EQ(::kill(child, SIGKILL), 0);
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFSIGNALED(status));
+    Bytes seen(4096);
+    const ssize_t size = ::read(pipe[0], seen.data(), seen.size());
+    ::close(pipe[0]);
+    const Bytes there = certificate();
+    if (size <= 0) continue;
+    handed_out++;
+    seen.resize(static_cast<std::size_t>(size));
+    EXPECT_EQ(there, seen);
+  }
+  EXPECT_GE(handed_out, 2);
+}
+
+}  // namespace
+}  // namespace vtpm::device
