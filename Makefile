@@ -95,7 +95,8 @@ chaos: daemon $(BUILD)/kernel/6.12/vtpm.ko ## kill workers, fork server and vtpm
 # ---------------------------------------------------------------- show and measure
 .PHONY: demo guest bench
 demo: daemon $(BUILD)/kernel/6.12/vtpm.ko ## show the main job: two containers, a read-write and a read-only TPM
-	@selftests/guest/run --kernel 6.12 --module $(BUILD)/kernel/6.12/vtpm.ko --env VTPM_BUILD=$(RELEASE) selftests/demo
+	@selftests/guest/run --kernel 6.12 --timeout 900 --module $(BUILD)/kernel/6.12/vtpm.ko \
+		--env VTPM_BUILD=$(RELEASE) selftests/demo
 
 guest: daemon $(BUILD)/kernel/6.12/vtpm.ko ## a root shell in a guest with the module loaded
 	@selftests/guest/run --kernel 6.12 --module $(BUILD)/kernel/6.12/vtpm.ko --shell
