@@ -39,28 +39,35 @@ class Tap:
 
 
 class Vtpmd:
-    """A vtpmd with folders of its own; kernel=False serves socket nodes only."""
+    """A vtpmd with folders of its own; kernel=False serves socket nodes only. With start=False the caller starts it,
+    after what it puts into the folders and adds to the environment."""
 
     program = (os.path.join(BUILD, "vtpmd"), )
 
-    def __init__(self, kernel=False, options=()):
+    def __init__(self, kernel=False, options=(), start=True):
         self.options = list(options)
         self.kernel = kernel
+        self.environment = {}
         self.folder = tempfile.mkdtemp(prefix="vtpm-test-")
         self.state = os.path.join(self.folder, "state")
         self.run = os.path.join(self.folder, "run")
         self.log = open(os.path.join(self.folder, "log"), "wb")
         self.process = None
         atexit.register(self.clean)
-        self.start()
+        if start:
+            self.start()
 
-    def start(self):
+    def launch(self, *options):
+        """The process, which may end at once."""
         command = [*self.program, "--state-dir", self.state, "--run-dir", self.run,
                    "--engine", os.path.join(BUILD, "vtpm-engine")]
         if not self.kernel:
             command.append("--no-kernel")
-        command += self.options
-        self.process = subprocess.Popen(command, stderr=self.log)
+        return subprocess.Popen(command + self.options + list(options), stderr=self.log,
+                                env=os.environ | self.environment)
+
+    def start(self):
+        self.process = self.launch()
         deadline = time.monotonic() + 60
         while not os.path.exists(os.path.join(self.run, "observe.sock")):
             if self.process.poll() is not None or time.monotonic() > deadline:

@@ -62,6 +62,10 @@ def read_counter(ask, index):
     return struct.unpack(">Q", reply[6:14])[0]
 
 
+def read_public_nv(index):
+    return command(0x169, [index])
+
+
 def read_public(handle):
     return command(0x173, [handle])
 

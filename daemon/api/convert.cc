@@ -75,6 +75,7 @@ v1::Device to_proto(const device::View& view) {
   d.set_node(static_cast<v1::Node>(s.node));
   d.set_state(state_of(view.phase));
   d.set_failure(view.failure);
+  d.set_waits_for(view.waits_for);
   if (view.has_node && view.socket_path.empty()) {
     d.set_device_path(fmt::format("/dev/tpm{}", view.node.number));
     d.set_rm_device_path(fmt::format("/dev/tpmrm{}", view.node.number));

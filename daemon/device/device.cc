@@ -62,6 +62,7 @@ View Device::view() const {
   view.version = record_.version;
   view.phase = phase_;
   view.failure = record_.failure;
+  view.waits_for = waits_for_;
   view.has_identity = has_identity_;
   view.has_node = node_->exists() && registered_;
   view.node = node_->kernel_node();
@@ -78,6 +79,7 @@ View Device::view() const {
 void Device::set_phase(Phase phase) {
   if (phase_ == phase) return;
   phase_ = phase;
+  if (phase != Phase::detached) waits_for_.clear();
   log::info("device is " + std::string(to_string(phase)),
             {{"device", record_.settings.name}, {"uuid", record_.uuid.to_string()}});
   host_.bulletin.post(Notice::Kind::state_changed, view());

@@ -166,9 +166,10 @@ class Device {
   std::uint64_t throttled_unsaid_ = 0;  // since the last line in the log
   std::optional<WriteBudget::Time> throttled_said_;
   std::uint64_t wakes_ = 0;
-  bool commit_refused_ = false;    // the store said no: not the worker's fault
-  bool outcome_unknown_ = false;   // the last commit may have been applied
-  std::chrono::seconds pause_{1};  // before the next attempt to resume
+  std::optional<Error> commit_refused_;  // the store said no: not the worker's fault
+  bool outcome_unknown_ = false;         // the last commit may have been applied
+  std::chrono::seconds pause_{1};        // before the next attempt to resume
+  std::string waits_for_;                // why it cannot go on yet; empty unless detached
   CrashHistory crashes_;
 };
 

@@ -72,7 +72,9 @@ Result<void> Device::resume_warm() {
 void Device::try_again(const Error& error) {
   if (error.code == ErrorCode::corrupt || error.code == ErrorCode::not_found)
     return fail_with(error.message);
-  log::warning("cannot go on yet", {{"device", record_.settings.name}, {"why", error.message}});
+  log::warning("cannot go on yet",
+               {{"device", record_.settings.name}, {"why", error.message}, {"hint", error.hint}});
+  waits_for_ = error.hint.empty() ? error.message : error.message + "; " + error.hint;
   arm(pause_, [this] {
     if (auto resumed = resume_warm(); !resumed) try_again(resumed.error());
   });
@@ -153,7 +155,8 @@ void Device::replace_worker() {
   restarts_++;
   // A store that is full or busy is asked again, but not in a circle.
   if (commit_refused_)
-    return try_again(Error{ErrorCode::unavailable, "the store refused a commit", ""});
+    return try_again(
+        Error{ErrorCode::unavailable, commit_refused_->message, commit_refused_->hint});
   if (auto resumed = resume_warm(); !resumed) return try_again(resumed.error());
   host_.bulletin.post(Notice::Kind::worker_replaced, view());
 }

@@ -45,7 +45,7 @@ Result<void> Device::launch(Checkpoint checkpoint, std::vector<UniqueFd> descrip
   for (const UniqueFd& fd : descriptors) numbers.push_back(fd.get());
   worker_ready_ = false;
   failure_mode_ = false;
-  commit_refused_ = false;
+  commit_refused_.reset();
   adopted_ = false;
   return worker_.start(std::move(start), numbers);
 }
@@ -115,10 +115,11 @@ void Device::on_committed(std::uint64_t epoch, std::uint64_t sequence,
   // The worker that asked has died meanwhile, and its successor began from what the store had.
   if (epoch != record_.version.epoch) return;
   if (!version) {
-    commit_refused_ = true;
+    commit_refused_ = version.error();
     outcome_unknown_ = version.error().code == ErrorCode::unknown_outcome;
-    log::error("the store does not take a commit",
-               {{"device", record_.settings.name}, {"why", version.error().message}});
+    log::error("the store does not take a commit", {{"device", record_.settings.name},
+                                                    {"why", version.error().message},
+                                                    {"hint", version.error().hint}});
     forget_commit();
     worker_.send(privsep::Refused{version.error().message});
     return;

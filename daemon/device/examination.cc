@@ -18,6 +18,10 @@ namespace {
 
 using Status = Finding::Status;
 
+// Free bytes where the store is: its log may not be able to grow any more, and soon.
+constexpr std::uint64_t kTooLittle = std::uint64_t{1} << 20;
+constexpr std::uint64_t kLittle = std::uint64_t{64} << 20;
+
 Finding module_check(const ExaminationInput& in) {
   if (in.kernel == nullptr)
     return {"kernel module", Status::warning, "not in use (--no-kernel): socket nodes only",
@@ -134,6 +138,12 @@ Finding device_check(const ExaminationInput& in) {
     return {"devices", Status::failure, "failed:" + failed,
             "'vtpmctl show NAME' says why; 'vtpmctl power-cycle NAME' starts one anew (its PCRs "
             "reset)"};
+  for (const auto& [uuid, device] : in.devices)
+    if (const View view = device->view(); !view.waits_for.empty())
+      return {"devices", Status::warning,
+              fmt::format("{} cannot go on yet: {}", view.settings.name, view.waits_for),
+              "it goes on by itself once the cause is gone; 'vtpmctl list' shows others that are "
+              "detached"};
   return {"devices", Status::ok, "none has failed", ""};
 }
 
@@ -149,8 +159,13 @@ Finding examine_store(const std::string& state_dir) {
     return {"store", Status::failure, sound.error().message,
             "stop vtpmd and restore " + state_dir + "/store.db from a backup"};
   struct statvfs fs{};
-  if (::statvfs(state_dir.c_str(), &fs) == 0 && fs.f_bavail * fs.f_frsize < 64ULL * 1024 * 1024)
-    return {"store", Status::warning, "less than 64 MB are free where the store is",
+  const bool known = ::statvfs(state_dir.c_str(), &fs) == 0;
+  const std::uint64_t free = std::uint64_t{fs.f_bavail} * fs.f_frsize;
+  if (known && free < kTooLittle)
+    return {"store", Status::failure, "the file system of the store is full",
+            "free some space below " + state_dir + ": permanent changes wait for it"};
+  if (known && free < kLittle)
+    return {"store", Status::warning, "less than 64 MiB are free where the store is",
             "free some space below " + state_dir};
   return {"store", Status::ok, "every page is sound", ""};
 }

@@ -31,6 +31,7 @@ Json to_json(const v1::Device& device) {
       {"restarts", device.restarts()},
       {"throttled", device.throttled()},
       {"wakes", device.wakes()},
+      {"waits_for", device.waits_for()},
       {"command_timeout_ms", device.command_timeout_ms()},
       {"detach_timeout_ms", device.detach_timeout_ms()},
       {"has_identity", device.has_identity()},

@@ -40,7 +40,7 @@ TEST_F(Verbs, ListGivesAnArray) {
                           "device_path", "rm_device_path", "dev_major", "dev_minor", "devrm_major",
                           "devrm_minor", "socket_path", "linux_hmac", "epoch", "generation",
                           "sequence", "worker_pid", "denied", "restarts", "throttled", "wakes",
-                          "command_timeout_ms", "detach_timeout_ms", "has_identity"));
+                          "waits_for", "command_timeout_ms", "detach_timeout_ms", "has_identity"));
   EXPECT_EQ(device["state"], "on");
   EXPECT_EQ(device["sequence"].get<std::uint64_t>(), (std::uint64_t{1} << 53) + 1);
 }

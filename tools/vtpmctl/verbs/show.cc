@@ -24,6 +24,7 @@ std::string text_of(const v1::Device& device, bool color) {
   line("identity", device.has_identity() ? "of its own" : "none");
   line("state", word(device.state()), tone(device.state()));
   line("failure", device.failure(), Tone::bad);
+  line("waits for", device.waits_for(), Tone::bad);
   line("node", word(device.node()));
   if (!device.device_path().empty()) {
     line("device", device.device_path() + numbers(device.dev_major(), device.dev_minor()));
