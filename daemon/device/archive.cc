@@ -50,6 +50,11 @@ Result<store::HostKey> Archive::find_key(const ArchiveOptions& options) {
     key = source_->make_next();
     if (key) VTPM_CHECK(source_->promote());
   }
+  if (!key && key.error().code == ErrorCode::not_found)
+    return fail(ErrorCode::not_found,
+                key.error().message + "; the store is under one, and no other opens it",
+                "put the host key back from a backup, or name the place where it is kept with "
+                "--host-key");
   if (!key) return key;
   if (note_.empty() || decode_note(note_, *key)) {
     VTPM_CHECK(source_->drop_next());
@@ -196,7 +201,13 @@ Result<void> Archive::check_anchor(const Note& note) {
     return fail(ErrorCode::failed_precondition,
                 "no TPM has counted the runs of this store yet, or it is a copy from before",
                 on_purpose);
-  VTPM_TRY(std::uint64_t count, anchor_->value());
+  auto value = anchor_->value();
+  if (!value && value.error().code == ErrorCode::not_found)
+    return fail(ErrorCode::failed_precondition,
+                "this TPM of the host has not counted the runs of the store: it is another one, or "
+                "its owner was cleared",
+                std::string("give vtpmd the TPM that counted; ") + on_purpose);
+  VTPM_TRY(std::uint64_t count, std::move(value));
   // The store is written first, then the TPM counts: vtpmd died between the two.
   if (note.run == count + 1) {
     VTPM_TRY(count, anchor_->advance());
