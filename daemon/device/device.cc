@@ -79,7 +79,7 @@ View Device::view() const {
 void Device::set_phase(Phase phase) {
   if (phase_ == phase) return;
   phase_ = phase;
-  if (phase != Phase::detached) waits_for_.clear();
+  if (phase != Phase::detached && !power_on_later_) waits_for_.clear();
   log::info("device is " + std::string(to_string(phase)),
             {{"device", record_.settings.name}, {"uuid", record_.uuid.to_string()}});
   host_.bulletin.post(Notice::Kind::state_changed, view());
@@ -194,7 +194,7 @@ bool Device::busy_with(const Done& done, const std::function<void()>& later) {
 }
 
 void Device::stop(bool release_number, Done done) {
-  if (phase_ == Phase::off) return done(Result<void>{});
+  if (phase_ == Phase::off) return done(stay_off());
   if (busy_with(done, [=, this] { stop(release_number, done); })) return;
   // An orderly end is for the engine to make, also of a device that is parked.
   const bool parked = phase_ == Phase::parked;
@@ -212,6 +212,15 @@ void Device::stop(bool release_number, Done done) {
   worker_.expect_end();
   if (failure_mode_) return worker_.kill();
   if (worker_ready_) power_off_worker();  // else when it is ready
+}
+
+// One that waits to be powered on does so no more.
+Result<void> Device::stay_off() {
+  if (waits_for_.empty()) return {};
+  if (timer_ != 0) host_.loop.cancel(std::exchange(timer_, 0));
+  waits_for_.clear();
+  record_.powered = false;
+  return host_.store.set_powered(record_.uuid, record_.version, false);
 }
 
 void Device::power_off_worker() {
@@ -303,6 +312,10 @@ void Device::finish_off() {
   if (release_after_stop_) (void)node_->release_number();
   release_after_stop_ = false;
   Result<void> result = host_.journals.remove(record_.uuid);
+  if (power_on_later_) {  // the record says that it is to be on, and that stays so
+    set_phase(Phase::off);
+    return power_on_later();
+  }
   if (result) result = host_.store.set_powered(record_.uuid, record_.version, false);
   if (result && !record_.failure.empty())
     result = host_.store.set_failure(record_.uuid, record_.version, "");

@@ -130,6 +130,9 @@ class Device {
   bool crash_loop(int wait_status);
   void replace_worker();  // on -> detached: another worker takes over
   Result<void> resume_warm();
+  void resume_cold(Done done);
+  void power_on_later();
+  Result<void> stay_off();
   void try_again(const Error& error);  // what failed may pass: resumes after a pause
   void fail_with(const std::string& reason);
   void answer_failed();  // failed: a worker without a state answers TPM_RC_FAILURE
@@ -169,6 +172,7 @@ class Device {
   std::optional<Error> commit_refused_;  // the store said no: not the worker's fault
   bool outcome_unknown_ = false;         // the last commit may have been applied
   std::chrono::seconds pause_{1};        // before the next attempt to resume
+  bool power_on_later_ = false;          // off, and tried again: what kept it off may pass
   std::string waits_for_;                // why it cannot go on yet; empty unless detached
   CrashHistory crashes_;
 };

@@ -16,14 +16,22 @@ namespace {
 constexpr std::chrono::seconds kMaxPause{30};
 constexpr std::size_t kMaxReason = 500;
 
+std::string sentence(const Error& error) {
+  return error.hint.empty() ? error.message : error.message + "; " + error.hint;
+}
+
+bool may_pass(const Error& error) {
+  return error.code == ErrorCode::full || error.code == ErrorCode::unavailable ||
+         error.code == ErrorCode::unknown_outcome;
+}
+
 }  // namespace
 
 void Device::resume(Done done) {
   const bool kernel_node = node_->registers();
   if (kernel_node && !node_->exists()) {  // the host was rebooted: the power was cut
     record_.failure.clear();
-    phase_ = Phase::off;
-    return start(std::move(done));
+    return resume_cold(std::move(done));
   }
   if (!record_.failure.empty()) {
     answer_failed();
@@ -40,13 +48,30 @@ void Device::resume(Done done) {
   }
   if (!kernel_node && resumed.error().code == ErrorCode::not_found) {
     // No client of a socket can still be there: its listener went with the last manager.
-    phase_ = Phase::off;
     goal_ = Goal::none;
-    return start(std::exchange(done_, nullptr));
+    return resume_cold(std::exchange(done_, nullptr));
   }
   const Error error = std::move(resumed).error();
   finish(tl::unexpected<Error>(error));
   try_again(error);
+}
+
+// A power-on that nobody asks for again, so one that the store has no room for is tried again.
+void Device::resume_cold(Done done) {
+  phase_ = Phase::off;
+  start([this, done = std::move(done)](const Result<void>& started) {
+    if (!started && may_pass(started.error())) {
+      power_on_later_ = true;
+      waits_for_ = sentence(started.error());
+    }
+    done(started);
+  });
+}
+
+void Device::power_on_later() {
+  power_on_later_ = false;
+  arm(pause_, [this] { resume_cold([](const Result<void>&) {}); });
+  pause_ = std::min(pause_ * 2, kMaxPause);
 }
 
 // The next incarnation continues where the last checkpoint is; the node and its clients stay.
@@ -70,11 +95,14 @@ Result<void> Device::resume_warm() {
 // Journal and store may be whole while something else is short: memory, descriptors, disk. Only a
 // state that is lost or contradicts itself fails the device, for that no waiting mends.
 void Device::try_again(const Error& error) {
+  // A socket that nobody listens on yet has no client: the host was rebooted.
+  if (error.code == ErrorCode::not_found && !node_->registers() && !node_->exists())
+    return resume_cold([](const Result<void>&) {});
   if (error.code == ErrorCode::corrupt || error.code == ErrorCode::not_found)
     return fail_with(error.message);
   log::warning("cannot go on yet",
                {{"device", record_.settings.name}, {"why", error.message}, {"hint", error.hint}});
-  waits_for_ = error.hint.empty() ? error.message : error.message + "; " + error.hint;
+  waits_for_ = sentence(error);
   arm(pause_, [this] {
     if (auto resumed = resume_warm(); !resumed) try_again(resumed.error());
   });
