@@ -56,6 +56,12 @@ v1::State state_of(device::Phase phase) {
 constexpr std::size_t kMaxOwner = 256;
 constexpr std::size_t kMaxSocketPath = 100;  // sun_path less ".ctrl"
 
+Result<void> check_owner(const std::string& owner) {
+  if (owner.size() > kMaxOwner)
+    return fail(ErrorCode::invalid_argument, "the owner is longer than 256 bytes");
+  return {};
+}
+
 }  // namespace
 
 grpc::Status to_status(const Error& error, grpc::ServerContext& context) {
@@ -97,6 +103,7 @@ v1::Device to_proto(const device::View& view) {
   d.set_command_timeout_ms(s.command_timeout_ms);
   d.set_detach_timeout_ms(s.detach_timeout_ms);
   d.set_has_identity(view.has_identity);
+  if (s.park_after_s) d.set_park_after_s(*s.park_after_s);
   return d;
 }
 
@@ -147,8 +154,7 @@ Result<store::Settings> to_settings(const v1::CreateRequest& r) {
                 "use 1 to 63 of A-Z a-z 0-9 . _ - and begin with a letter or digit");
   if (Uuid::parse(r.name()))
     return fail(ErrorCode::invalid_argument, "a device's name must not look like a UUID");
-  if (r.owner().size() > kMaxOwner)
-    return fail(ErrorCode::invalid_argument, "the owner is longer than 256 bytes");
+  VTPM_CHECK(check_owner(r.owner()));
   if (!v1::Kind_IsValid(r.kind()) || !v1::Mode_IsValid(r.mode()) || !v1::Node_IsValid(r.node()))
     return fail(ErrorCode::invalid_argument, "unknown kind, mode or node",
                 "vtpmctl and vtpmd are of different releases: upgrade the older one");
@@ -173,7 +179,23 @@ Result<store::Settings> to_settings(const v1::CreateRequest& r) {
       return fail(ErrorCode::invalid_argument, "a time-out is longer than one hour");
   s.command_timeout_ms = r.command_timeout_ms();
   s.detach_timeout_ms = r.detach_timeout_ms();
+  if (r.has_park_after_s()) s.park_after_s = r.park_after_s();
   return s;
+}
+
+Result<device::Manager::Changes> to_changes(const v1::SetRequest& r) {
+  device::Manager::Changes changes;
+  if (r.has_owner()) {
+    VTPM_CHECK(check_owner(r.owner()));
+    changes.owner = r.owner();
+  }
+  if (r.has_park_after_s()) changes.park_after_s.emplace(r.park_after_s());
+  if (r.has_park_after_default() && r.park_after_default())
+    changes.park_after_s.emplace(std::nullopt);
+  if (!changes.owner && !changes.park_after_s)
+    return fail(ErrorCode::invalid_argument, "nothing to change",
+                "vtpmctl and vtpmd may be of different releases: upgrade the older one");
+  return changes;
 }
 
 }  // namespace vtpm::api

@@ -19,5 +19,6 @@ v1::DoctorReply::Check to_proto(const device::Finding& finding);
 
 // Checks every field; what the request leaves open gets its default.
 Result<store::Settings> to_settings(const v1::CreateRequest& request);
+Result<device::Manager::Changes> to_changes(const v1::SetRequest& request);
 
 }  // namespace vtpm::api

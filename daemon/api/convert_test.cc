@@ -158,5 +158,39 @@ TEST(Convert, RequestsThatMeanNothingAreRefused) {
   EXPECT_TRUE(to_settings(good));
 }
 
+TEST(Convert, AChangeIsWhatWasGivenAndNoMore) {
+  v1::SetRequest request;
+  request.set_device("a");
+  EXPECT_EQ(to_changes(request).error().code, ErrorCode::invalid_argument) << "nothing";
+  request.set_park_after_default(false);
+  EXPECT_EQ(to_changes(request).error().code, ErrorCode::invalid_argument) << "nothing";
+  request.set_owner("");
+  auto changes = to_changes(request);
+  ASSERT_TRUE(changes);
+  EXPECT_EQ(changes->owner, "") << "nobody's is an owner, too";
+  EXPECT_FALSE(changes->park_after_s);
+  request.set_park_after_s(0);
+  changes = to_changes(request);
+  ASSERT_TRUE(changes->park_after_s);
+  EXPECT_EQ(*changes->park_after_s, 0U) << "never";
+  request.set_park_after_default(true);
+  changes = to_changes(request);
+  ASSERT_TRUE(changes->park_after_s);
+  EXPECT_EQ(*changes->park_after_s, std::nullopt);
+  request.set_owner(std::string(257, 'o'));
+  EXPECT_FALSE(to_changes(request));
+}
+
+TEST(Convert, ATimeForParkingIsShownIfTheDeviceHasOne) {
+  device::View view;
+  EXPECT_FALSE(to_proto(view).has_park_after_s());
+  view.settings.park_after_s = 0;
+  EXPECT_TRUE(to_proto(view).has_park_after_s());
+  v1::CreateRequest create = request("a");
+  EXPECT_EQ(to_settings(create)->park_after_s, std::nullopt);
+  create.set_park_after_s(90);
+  EXPECT_EQ(to_settings(create)->park_after_s, 90U);
+}
+
 }  // namespace
 }  // namespace vtpm::api

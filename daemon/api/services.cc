@@ -82,6 +82,13 @@ grpc::Status AdminService::Create(grpc::ServerContext* context, const v1::Create
   return reply_with(manager_.create(*settings, request->start()), *context, reply);
 }
 
+grpc::Status AdminService::Set(grpc::ServerContext* context, const v1::SetRequest* request,
+                               v1::Device* reply) {
+  const auto changes = to_changes(*request);
+  if (!changes) return to_status(changes.error(), *context);
+  return reply_with(manager_.set(request->device(), *changes), *context, reply);
+}
+
 grpc::Status AdminService::Start(grpc::ServerContext* context, const v1::StartRequest* request,
                                  v1::Device* reply) {
   return reply_with(manager_.start(request->device()), *context, reply);

@@ -30,6 +30,7 @@ class AdminService final : public v1::Admin::Service {
   explicit AdminService(device::Manager& manager) : manager_(manager) {}
 
   grpc::Status Create(grpc::ServerContext*, const v1::CreateRequest*, v1::Device*) override;
+  grpc::Status Set(grpc::ServerContext*, const v1::SetRequest*, v1::Device*) override;
   grpc::Status Start(grpc::ServerContext*, const v1::StartRequest*, v1::Device*) override;
   grpc::Status Stop(grpc::ServerContext*, const v1::StopRequest*, v1::Device*) override;
   grpc::Status Delete(grpc::ServerContext*, const v1::DeleteRequest*, v1::DeleteReply*) override;

@@ -76,6 +76,13 @@ View Device::view() const {
   return view;
 }
 
+Result<void> Device::set(const store::Settings& settings) {
+  VTPM_CHECK(host_.store.set_settings(record_.uuid, record_.version, settings));
+  record_.settings.owner = settings.owner;
+  record_.settings.park_after_s = settings.park_after_s;
+  return {};
+}
+
 void Device::set_phase(Phase phase) {
   if (phase_ == phase) return;
   phase_ = phase;

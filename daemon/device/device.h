@@ -76,6 +76,8 @@ class Device {
   // At the manager's start, instead of resume(): nothing runs until a command comes. False: it is
   // not in a state for that.
   bool stay_parked();
+  // What can change while it lives: owner and park_after_s.
+  Result<void> set(const store::Settings& settings);
   Result<void> release_number() { return node_->release_number(); }
 
   void on_kernel_event(const vtpm_event& event);

@@ -70,6 +70,8 @@ void Device::resume_cold(Done done) {
 
 void Device::power_on_later() {
   power_on_later_ = false;
+  log::warning("cannot be powered on yet",
+               {{"device", record_.settings.name}, {"why", waits_for_}});
   arm(pause_, [this] { resume_cold([](const Result<void>&) {}); });
   pause_ = std::min(pause_ * 2, kMaxPause);
 }

@@ -257,6 +257,8 @@ Result<View> Manager::create(const store::Settings& settings, bool start) {
                        "load it with 'modprobe vtpm' and restart vtpmd, or use --node socket"));
     if (auto room = check_quota(options_.quota, holdings(settings.owner), settings); !room)
       return done(tl::unexpected<Error>(std::move(room).error()));
+    if (auto sound = check_parking(settings); !sound)
+      return done(tl::unexpected<Error>(std::move(sound).error()));
     if (auto unused = check_socket_paths(settings); !unused)
       return done(tl::unexpected<Error>(std::move(unused).error()));
     if (auto stored = archive_->records().create(record); !stored)

@@ -66,6 +66,12 @@ class Manager {
   void stop();  // any thread; also what a signal handler's descriptor ends in
 
   Result<View> create(const store::Settings& settings, bool start);
+  // What a person changes of a device's settings; nothing = as it is.
+  struct Changes {
+    std::optional<std::string> owner;
+    std::optional<std::optional<std::uint32_t>> park_after_s;
+  };
+  Result<View> set(const std::string& device, const Changes& changes);
   Result<View> start(const std::string& device);
   Result<View> stop(const std::string& device, bool release_number);
   Result<View> power_cycle(const std::string& device);
@@ -105,6 +111,7 @@ class Manager {
   Result<Device*> find(const std::string& name_or_uuid);
   [[nodiscard]] Holdings holdings(const std::string& owner) const;
   Result<void> check_socket_paths(const store::Settings& settings) const;
+  Result<void> apply(Device& device, const Changes& changes);
   using Change = std::function<void(Device&, Device::Done)>;
   Result<View> change(const std::string& device, Change change);
 

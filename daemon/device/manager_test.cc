@@ -142,6 +142,26 @@ TEST_F(ManagerTest, EightCallersAtOnceGetWholeAnswers) {
   EXPECT_EQ(manager_->list("", 0)->size(), 1U);
 }
 
+TEST_F(ManagerTest, AnOwnerCanChangeWithinTheQuotaAndIsKept) {
+  quota_.devices_per_owner = 1;
+  open();
+  create("one", false);
+  create("two", false);
+  EXPECT_EQ(manager_->set("one", {.owner = "shop", .park_after_s = {}})->settings.owner, "shop");
+  EXPECT_TRUE(manager_->set("one", {.owner = "shop", .park_after_s = {}})) << "it has it already";
+  EXPECT_EQ(manager_->set("two", {.owner = "shop", .park_after_s = {}}).error().code,
+            ErrorCode::full);
+  EXPECT_EQ(manager_->set("nobody", {.owner = "shop", .park_after_s = {}}).error().code,
+            ErrorCode::not_found);
+  const auto parked =
+      manager_->set("one", {.owner = {}, .park_after_s = std::optional<std::uint32_t>(5)});
+  EXPECT_EQ(parked.error().code, ErrorCode::failed_precondition) << "it is on a socket";
+  close();
+  open();
+  EXPECT_EQ(manager_->show("one")->settings.owner, "shop");
+  EXPECT_EQ(manager_->show("two")->settings.owner, "");
+}
+
 TEST_F(ManagerTest, CallsAfterTheEndAreAnsweredAtOnce) {
   open();
   create("one", false);

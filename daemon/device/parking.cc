@@ -23,7 +23,20 @@ constexpr milliseconds kQueueLook{50};
 // client waits too.
 constexpr seconds kPatience{2};
 
+constexpr auto kKernelNode = static_cast<std::uint8_t>(privsep::NodeKind::kernel);
+
 }  // namespace
+
+Result<void> check_parking(const store::Settings& settings) {
+  if (!settings.park_after_s) return {};
+  if (settings.node != kKernelNode)
+    return fail(ErrorCode::failed_precondition, "a device on a socket is never parked",
+                "its worker holds the connections of its clients; use a kernel node");
+  if (*settings.park_after_s > kLongestParkAfter)
+    return fail(ErrorCode::invalid_argument, "a device is parked after 30 days at the latest",
+                "0 is never");
+  return {};
+}
 
 Parking::~Parking() { end(); }
 
@@ -35,9 +48,8 @@ void Parking::end() {
 }
 
 std::uint32_t Parking::park_after(const Device& device) const {
-  return device.record().settings.node == static_cast<std::uint8_t>(privsep::NodeKind::kernel)
-             ? options_.park_after_s
-             : 0;
+  const store::Settings& settings = device.record().settings;
+  return settings.node == kKernelNode ? settings.park_after_s.value_or(options_.park_after_s) : 0;
 }
 
 bool Parking::may_sleep(const Device& device) const {
@@ -97,6 +109,11 @@ void Parking::look() {
   });
 }
 
+void Parking::look_anew() {
+  if (idle_timer_ != 0) loop_.cancel(std::exchange(idle_timer_, 0));
+  look();
+}
+
 void Parking::park_idle() {
   const Nodes nodes = look_at_nodes();
   const Clock::time_point now = Clock::now();
@@ -142,7 +159,7 @@ bool Parking::make_room(const Nodes& nodes) {
 
 void Parking::park(Device& device, Device::Done done) {
   if (device.phase() == Phase::parked) return done(Result<void>{});
-  if (device.record().settings.node != static_cast<std::uint8_t>(privsep::NodeKind::kernel))
+  if (device.record().settings.node != kKernelNode)
     return done(fail(ErrorCode::unsupported, "a device on a socket cannot be parked",
                      "its worker holds the connections of its clients; use a kernel node"));
   if (!device.can_park())

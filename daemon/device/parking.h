@@ -19,12 +19,17 @@
 
 namespace vtpm::device {
 
+inline constexpr std::uint32_t kLongestParkAfter = 30 * 24 * 3600;  // seconds
+
 struct ParkingOptions {
   std::uint32_t park_after_s = 0;  // of devices that do not say it themselves; 0 = never
   // Workers at a time. Beyond it a device that wants one waits until another one was parked, the
   // least recently used; 0 = no limit. It is soft: see kPatience.
   std::uint32_t max_active = 0;
 };
+
+// FAILED_PRECONDITION: a time for a device that is never parked. INVALID_ARGUMENT: it is too long.
+Result<void> check_parking(const store::Settings& settings);
 
 class Parking {
  public:
@@ -35,6 +40,8 @@ class Parking {
 
   // Looks for idle devices from now on, if any can be. Call it again when there is a new device.
   void look();
+  // The time of a device was changed: the next look may have to come earlier.
+  void look_anew();
   // A device was started, or brought back: another one may have to go.
   void keep_limit();
   // A command waits at a device that has no worker; nothing happens unless it is parked.

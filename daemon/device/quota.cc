@@ -7,13 +7,17 @@
 
 namespace vtpm::device {
 
+Result<void> check_owner_quota(const Quota& quota, const Holdings& now, const std::string& owner) {
+  if (quota.devices_per_owner == 0 || owner.empty() || now.of_owner < quota.devices_per_owner)
+    return {};
+  return fail(ErrorCode::full,
+              fmt::format("'{}' has {} devices, and may have {}", owner, now.of_owner,
+                          quota.devices_per_owner),
+              "delete one of them, or start vtpmd with a larger --devices-per-owner");
+}
+
 Result<void> check_quota(const Quota& quota, const Holdings& now, const store::Settings& wanted) {
-  if (quota.devices_per_owner != 0 && !wanted.owner.empty() &&
-      now.of_owner >= quota.devices_per_owner)
-    return fail(ErrorCode::full,
-                fmt::format("'{}' has {} devices, and may have {}", wanted.owner, now.of_owner,
-                            quota.devices_per_owner),
-                "delete one of them, or start vtpmd with a larger --devices-per-owner");
+  VTPM_CHECK(check_owner_quota(quota, now, wanted.owner));
   if (quota.store_bytes == 0) return {};
   const bool read_only = wanted.mode == static_cast<std::uint8_t>(privsep::DeviceMode::read_only);
   const std::uint64_t taken = now.read_write * kReadWriteShare + now.read_only * kReadOnlyShare;

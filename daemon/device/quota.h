@@ -29,6 +29,8 @@ struct Holdings {
 inline constexpr std::uint64_t kReadWriteShare = store::kMaxStateBlob;
 inline constexpr std::uint64_t kReadOnlyShare = 4096;
 
+// FULL, if one more device would be too much for its owner.
+Result<void> check_owner_quota(const Quota& quota, const Holdings& now, const std::string& owner);
 // FULL, if one more device of these settings would be too much.
 Result<void> check_quota(const Quota& quota, const Holdings& now, const store::Settings& wanted);
 

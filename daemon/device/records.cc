@@ -129,6 +129,17 @@ Result<void> Records::set_failure(const Uuid& uuid, const Version& expected,
   return learn_if_done(std::move(next), std::move(done));
 }
 
+Result<void> Records::set_settings(const Uuid& uuid, const Version& expected,
+                                   const store::Settings& settings) {
+  VTPM_TRY(Record next, known(uuid));
+  next.version = expected;
+  next.settings.owner = settings.owner;
+  next.settings.park_after_s = settings.park_after_s;
+  VTPM_TRY(next.voucher, vault_.vouch(next, run_));
+  auto done = store_.set_settings(uuid, expected, settings, next.voucher);
+  return learn_if_done(std::move(next), std::move(done));
+}
+
 Result<void> Records::relearn() {
   known_.clear();
   return for_each_entry(*this, [](const Store::Entry&) {});  // list() learns

@@ -32,6 +32,9 @@ class Records {
   Result<void> set_powered(const Uuid& uuid, const store::Version& expected, bool powered);
   Result<void> set_failure(const Uuid& uuid, const store::Version& expected,
                            const std::string& reason);
+  // Of `settings` what store::Store::set_settings() takes.
+  Result<void> set_settings(const Uuid& uuid, const store::Version& expected,
+                            const store::Settings& settings);
   Result<void> remove(const Uuid& uuid, const store::Version& expected);
   Result<void> discard(const Uuid& uuid);
   // Everything was written anew behind this: reads all of it again.

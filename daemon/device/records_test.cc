@@ -53,6 +53,11 @@ TEST_F(RecordsTest, EveryWriteCanBeReadByALaterRunOfTheSameNumber) {
   EXPECT_TRUE(later().get(id)->powered);
   EXPECT_TRUE(records_->set_failure(id, *version, "crashed"));
   EXPECT_EQ(later().get(id)->failure, "crashed");
+  store::Settings settings = record_.settings;
+  settings.owner = "another";
+  settings.park_after_s = 60;
+  EXPECT_TRUE(records_->set_settings(id, *version, settings));
+  EXPECT_EQ(later().get(id)->settings, settings);
   store::SealedBlob state{
       .bytes = Bytes(300, std::byte{9}), .epoch = 7, .generation = version->generation + 1};
   for (int i = 0; i < 2; i++) {
@@ -81,6 +86,8 @@ TEST_F(RecordsTest, EveryColumnIsVouchedFor) {
       {"hmac", [](Record& r) { r.settings.linux_hmac = true; }},
       {"command time-out", [](Record& r) { r.settings.command_timeout_ms = 1; }},
       {"detach time-out", [](Record& r) { r.settings.detach_timeout_ms = 1; }},
+      {"time for parking", [](Record& r) { r.settings.park_after_s = 1; }},
+      {"no parking", [](Record& r) { r.settings.park_after_s = 0; }},
       {"manager", [](Record& r) { r.version.owner = "you"; }},
       {"epoch", [](Record& r) { r.version.epoch++; }},
       {"generation", [](Record& r) { r.version.generation++; }},

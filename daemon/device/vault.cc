@@ -7,19 +7,20 @@
 namespace vtpm::device {
 namespace {
 
-constexpr std::uint8_t kVoucherFormat = 1;
+constexpr std::uint8_t kVoucherFormat = 2;
+constexpr std::uint8_t kOldVoucherFormat = 1;  // of records without a time of their own for parking
 
 // Everything in a record but the voucher. What is added to Record or Settings does not compile here
 // until it is named.
-Bytes encode(const store::Record& record, std::uint64_t run) {
+Bytes encode(const store::Record& record, std::uint64_t run, std::uint8_t format) {
   const auto& [uuid, settings, version, wrapped_key, state, powered, failure, voucher] = record;
   const auto& [name, owner, kind, mode, node, socket_path, linux_hmac, command_timeout_ms,
-               detach_timeout_ms] = settings;
+               detach_timeout_ms, park_after_s] = settings;
   const auto& [manager, epoch, generation] = version;
   const ByteView sealed = state.bytes;
   Bytes out;
   Writer(out)
-      .u8(kVoucherFormat)
+      .u8(format)
       .u64(run)
       .bytes(uuid.bytes)
       .sized16(as_bytes(name))
@@ -40,6 +41,8 @@ Bytes encode(const store::Record& record, std::uint64_t run) {
       .u64(state.epoch)
       .u64(state.generation)
       .sized16(sealed.last(std::min(sealed.size(), store::kSealTagSize)));
+  if (format != kOldVoucherFormat)
+    Writer(out).u8(park_after_s ? 1 : 0).u32(park_after_s.value_or(0));
   return out;
 }
 
@@ -47,7 +50,8 @@ Bytes encode(const store::Record& record, std::uint64_t run) {
 
 // A voucher: format (1) | run (8) | HMAC-SHA-256 (32).
 Result<Bytes> Vault::vouch(const store::Record& record, std::uint64_t run) const {
-  VTPM_TRY(const store::Mac mac, host_key_.authenticate("record", encode(record, run)));
+  VTPM_TRY(const store::Mac mac,
+           host_key_.authenticate("record", encode(record, run, kVoucherFormat)));
   Bytes voucher;
   Writer(voucher).u8(kVoucherFormat).u64(run).bytes(mac);
   return voucher;
@@ -63,8 +67,11 @@ Result<std::uint64_t> Vault::check_voucher(const store::Record& record) const {
   const std::uint8_t format = reader.u8();
   const std::uint64_t run = reader.u64();
   const ByteView mac = reader.bytes(std::tuple_size_v<store::Mac>);
-  if (!reader.done() || format != kVoucherFormat) return damaged("has a voucher of no known form");
-  VTPM_TRY(const store::Mac expected, host_key_.authenticate("record", encode(record, run)));
+  const bool known =
+      format == kVoucherFormat || (format == kOldVoucherFormat && !record.settings.park_after_s);
+  if (!reader.done() || !known) return damaged("has a voucher of no known form");
+  VTPM_TRY(const store::Mac expected,
+           host_key_.authenticate("record", encode(record, run, format)));
   if (!equal_constant_time(mac, expected))
     return damaged("was changed by somebody else, or written under another host key");
   return run;

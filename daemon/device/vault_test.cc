@@ -119,6 +119,29 @@ TEST_F(VaultTest, EveryDamageIsAnError) {
   EXPECT_FALSE(Vault(host_key()).open(keyless));
 }
 
+// As vtpmd wrote them before a record had a time of its own for parking.
+TEST_F(VaultTest, VouchersOfTheFirstFormatAreGoodForRecordsOfThatTime) {
+  record_.settings.owner = "owner";
+  record_.settings.socket_path = "/s";
+  record_.version = {.owner = "me", .epoch = 6, .generation = 5};
+  Bytes words;
+  Writer(words).u8(1).u64(7).bytes(record_.uuid.bytes);
+  Writer(words).sized16(as_bytes("one")).sized16(as_bytes("owner")).u8(1).u8(1).u8(1);
+  Writer(words).sized16(as_bytes("/s")).u8(0).u32(0).u32(0).sized16(as_bytes("me")).u64(6).u64(5);
+  Writer(words).sized16({}).u8(0).sized16({}).u64(0).u64(0).sized16({});
+  const auto mac = host_key().authenticate("record", words);
+  ASSERT_TRUE(mac);
+  record_.voucher.clear();
+  Writer(record_.voucher).u8(1).u64(7).bytes(*mac);
+  const auto run = vault_->check_voucher(record_);
+  ASSERT_TRUE(run) << run.error().message;
+  EXPECT_EQ(*run, 7U);
+  record_.settings.park_after_s = 0;
+  EXPECT_FALSE(vault_->check_voucher(record_)) << "what that format does not cover";
+  record_.settings.park_after_s.reset();
+  EXPECT_EQ(vault_->vouch(record_, 7)->at(0), std::byte{2}) << "the next write";
+}
+
 TEST_F(VaultTest, AnotherHostKeyOpensNothing) {
   commit("state");
   auto other = store::HostKey::from_file(folder_ / "other.key", true);

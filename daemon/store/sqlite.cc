@@ -87,6 +87,9 @@ void Query::bound(int rc) {
   next_++;
 }
 void Query::bind(std::int64_t value) { bound(sqlite3_bind_int64(stmt_, next_, value)); }
+void Query::bind(const std::optional<std::int64_t>& value) {
+  value ? bind(*value) : bound(sqlite3_bind_null(stmt_, next_));
+}
 void Query::bind(const std::string& value) {
   bound(sqlite3_bind_text64(stmt_, next_, value.data(), value.size(), SQLITE_STATIC, SQLITE_UTF8));
 }
@@ -99,6 +102,7 @@ void Query::bind(ByteView value) {
 int Query::step() { return bind_error_ != SQLITE_OK ? bind_error_ : sqlite3_step(stmt_); }
 
 std::int64_t Query::integer(int column) const { return sqlite3_column_int64(stmt_, column); }
+bool Query::is_null(int column) const { return sqlite3_column_type(stmt_, column) == SQLITE_NULL; }
 std::string Query::text(int column) const {
   const ByteView bytes = blob(column);
   return std::string(as_text(bytes));

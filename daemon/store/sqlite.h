@@ -68,11 +68,13 @@ class Query {
 
   // Columns of the row that the last step() gave; views die with the next step().
   [[nodiscard]] std::int64_t integer(int column) const;
+  [[nodiscard]] bool is_null(int column) const;
   [[nodiscard]] std::string text(int column) const;
   [[nodiscard]] ByteView blob(int column) const;
 
  private:
   void bind(std::int64_t value);
+  void bind(const std::optional<std::int64_t>& value);  // NULL if there is none
   void bind(const std::string& value);
   void bind(ByteView value);
   void bound(int rc);

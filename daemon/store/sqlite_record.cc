@@ -51,6 +51,7 @@ Result<Record> read_record(const Query& row) {
   r.state.generation = number<std::uint64_t>(row, 17, ok);
   r.state.bytes = to_bytes(row.blob(18));
   r.voucher = to_bytes(row.blob(19));
+  if (!row.is_null(20)) r.settings.park_after_s = number<std::uint32_t>(row, 20, ok);
   if (!ok || !check_record(r)) return damaged();
   return r;
 }

@@ -14,7 +14,7 @@ namespace vtpm::store {
 namespace {
 
 constexpr std::int64_t kApplicationId = 0x7674706d;  // "vtpm"
-constexpr std::int64_t kSchemaVersion = 2;
+constexpr std::int64_t kSchemaVersion = 3;
 constexpr int kBusyTimeoutMs = 2000;
 constexpr int kLongestRow = 1024 * 1024;  // a value over it in the file is damage
 
@@ -39,7 +39,8 @@ constexpr const char* kTables = R"sql(
     wrapped_key        BLOB    NOT NULL,
     powered            INTEGER NOT NULL,
     failure            TEXT    NOT NULL,
-    voucher            BLOB    NOT NULL DEFAULT x''
+    voucher            BLOB    NOT NULL DEFAULT x'',
+    park_after_s       INTEGER
   ) STRICT;
   CREATE TABLE state (
     device     INTEGER PRIMARY KEY REFERENCES device (id) ON DELETE CASCADE,
@@ -52,12 +53,13 @@ constexpr const char* kTables = R"sql(
 )sql";
 
 // From each version to the next one. Version 1 had no vouchers: its records come out with none, and
-// whoever reads them has to say what that means.
+// whoever reads them has to say what that means. Version 2 had no time of its own for parking.
 constexpr std::array kUpgrades{
     R"sql(
       ALTER TABLE device ADD COLUMN voucher BLOB NOT NULL DEFAULT x'';
       CREATE TABLE note (id INTEGER PRIMARY KEY CHECK (id = 1), content BLOB NOT NULL) STRICT;
     )sql",
+    "ALTER TABLE device ADD COLUMN park_after_s INTEGER",
 };
 static_assert(kUpgrades.size() + 1 == kSchemaVersion);
 

@@ -7,10 +7,11 @@
 namespace vtpm::store {
 
 // The columns that read_record() takes.
-#define VTPM_SELECT_RECORD                                                                     \
-  "SELECT uuid, name, owner, kind, mode, node, socket_path, linux_hmac, command_timeout_ms, "  \
-  "detach_timeout_ms, manager, d.epoch, d.generation, wrapped_key, powered, failure, s.epoch," \
-  " s.generation, s.sealed, voucher FROM device d LEFT JOIN state s ON s.device = d.id"
+#define VTPM_SELECT_RECORD                                                                        \
+  "SELECT uuid, name, owner, kind, mode, node, socket_path, linux_hmac, command_timeout_ms, "     \
+  "detach_timeout_ms, manager, d.epoch, d.generation, wrapped_key, powered, failure, s.epoch,"    \
+  " s.generation, s.sealed, voucher, park_after_s FROM device d LEFT JOIN state s ON s.device = " \
+  "d.id"
 // The compare of compare-and-swap: parameters 1 to 4 of every statement that changes a record.
 #define VTPM_IF_UNCHANGED " WHERE uuid = ?1 AND manager = ?2 AND epoch = ?3 AND generation = ?4"
 
@@ -26,6 +27,7 @@ enum class Sql : std::uint8_t {
   drop_state,
   set_powered,
   set_failure,
+  set_settings,
   release,
   remove,
   discard,
@@ -46,8 +48,8 @@ constexpr const char* text_of(Sql sql) {
     case Sql::insert:
       return "INSERT INTO device (uuid, name, owner, kind, mode, node, socket_path, linux_hmac, "
              "command_timeout_ms, detach_timeout_ms, manager, epoch, generation, wrapped_key, "
-             "powered, failure, voucher) "
-             "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17)";
+             "powered, failure, voucher, park_after_s) "
+             "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18)";
     case Sql::acquire:
       return "UPDATE device SET manager = ?5, epoch = epoch + 1, voucher = ?6" VTPM_IF_UNCHANGED;
     case Sql::commit:
@@ -61,6 +63,8 @@ constexpr const char* text_of(Sql sql) {
       return "DELETE FROM state WHERE device = (SELECT id FROM device WHERE uuid = ?1)";
     case Sql::set_powered: return "UPDATE device SET powered = ?5, voucher = ?6" VTPM_IF_UNCHANGED;
     case Sql::set_failure: return "UPDATE device SET failure = ?5, voucher = ?6" VTPM_IF_UNCHANGED;
+    case Sql::set_settings:
+      return "UPDATE device SET owner = ?5, park_after_s = ?6, voucher = ?7" VTPM_IF_UNCHANGED;
     case Sql::release: return "UPDATE device SET manager = '', voucher = ?5" VTPM_IF_UNCHANGED;
     case Sql::remove: return "DELETE FROM device" VTPM_IF_UNCHANGED;
     case Sql::discard: return "DELETE FROM device WHERE uuid = ?1";

@@ -17,6 +17,11 @@ namespace {
 
 std::int64_t to_column(std::uint64_t v) { return static_cast<std::int64_t>(v); }
 
+std::optional<std::int64_t> park_after_column(const Settings& settings) {
+  if (!settings.park_after_s) return std::nullopt;
+  return *settings.park_after_s;
+}
+
 // Per-record answers of a batch: they say nothing about the other records or the file.
 bool is_answer(ErrorCode code) {
   return code == ErrorCode::conflict || code == ErrorCode::not_found;
@@ -41,6 +46,8 @@ class SqliteStore final : public Store {
                            ByteView voucher) override;
   Result<void> set_failure(const Uuid& uuid, const Version& expected, const std::string& reason,
                            ByteView voucher) override;
+  Result<void> set_settings(const Uuid& uuid, const Version& expected, const Settings& settings,
+                            ByteView voucher) override;
   Result<Version> release(const Uuid& uuid, const Version& expected, ByteView voucher) override;
   Result<void> remove(const Uuid& uuid, const Version& expected) override;
   Result<void> discard(const Uuid& uuid) override;
@@ -154,7 +161,8 @@ Result<void> SqliteStore::create(const Record& r) {
                  integer(s.node), s.socket_path, integer(s.linux_hmac),
                  integer(s.command_timeout_ms), integer(s.detach_timeout_ms), r.version.owner,
                  to_column(r.version.epoch), to_column(r.version.generation),
-                 ByteView(r.wrapped_key), integer(r.powered), r.failure, ByteView(r.voucher)));
+                 ByteView(r.wrapped_key), integer(r.powered), r.failure, ByteView(r.voucher),
+                 park_after_column(s)));
   VTPM_CHECK(put_state(r.uuid, r.state));
   return transaction.commit();
 }
@@ -279,6 +287,14 @@ Result<void> SqliteStore::set_failure(const Uuid& uuid, const Version& expected,
   VTPM_CHECK(check_text(reason, "reason of the failure"));
   VTPM_CHECK(check_voucher(voucher));
   return swap_alone(Sql::set_failure, uuid, expected, reason, voucher);
+}
+
+Result<void> SqliteStore::set_settings(const Uuid& uuid, const Version& expected,
+                                       const Settings& settings, ByteView voucher) {
+  VTPM_CHECK(check_text(settings.owner, "owner"));
+  VTPM_CHECK(check_voucher(voucher));
+  return swap_alone(Sql::set_settings, uuid, expected, settings.owner, park_after_column(settings),
+                    voucher);
 }
 
 Result<Version> SqliteStore::release(const Uuid& uuid, const Version& expected, ByteView voucher) {

@@ -120,11 +120,11 @@ TEST_F(SqliteFile, IsOpenInOneManagerAtATime) {
 
 TEST_F(SqliteFile, OfANewerVersionIsLeftAlone) {
   fill(1);
-  tamper("PRAGMA user_version = 3");
+  tamper("PRAGMA user_version = 4");
   const std::string before = read_file(path_);
   const auto result = open();
   EXPECT_FAILS(result, unsupported);
-  EXPECT_THAT(result.error().message, HasSubstr("schema version 3, this vtpmd knows 2"));
+  EXPECT_THAT(result.error().message, HasSubstr("schema version 4, this vtpmd knows 3"));
   EXPECT_THAT(result.error().hint, HasSubstr("upgrade vtpmd"));
   EXPECT_EQ(read_file(path_), before);
 }
@@ -132,7 +132,9 @@ TEST_F(SqliteFile, OfANewerVersionIsLeftAlone) {
 // What version 1 was: no vouchers and no note.
 TEST_F(SqliteFile, OfVersionOneComesOutWithoutVouchers) {
   fill(2);
-  tamper("ALTER TABLE device DROP COLUMN voucher; DROP TABLE note; PRAGMA user_version = 1");
+  tamper(
+      "ALTER TABLE device DROP COLUMN voucher; ALTER TABLE device DROP COLUMN park_after_s; "
+      "DROP TABLE note; PRAGMA user_version = 1");
   {
     const auto store = open_sqlite(path_);
     ASSERT_TRUE(store.has_value()) << store.error().message;
@@ -146,6 +148,20 @@ TEST_F(SqliteFile, OfVersionOneComesOutWithoutVouchers) {
   EXPECT_TRUE(open().has_value());
   tamper("PRAGMA user_version = 1");  // with the tables of a later one
   EXPECT_FAILS(open(), corrupt);
+}
+
+// What version 2 was: no time of its own for parking.
+TEST_F(SqliteFile, OfVersionTwoComesOutWithoutTimesForParking) {
+  fill(2);
+  tamper("ALTER TABLE device DROP COLUMN park_after_s; PRAGMA user_version = 2");
+  const auto store = open_sqlite(path_);
+  ASSERT_TRUE(store.has_value()) << store.error().message;
+  auto record = (*store)->get(test_uuid(1));
+  ASSERT_TRUE(record.has_value()) << record.error().message;
+  EXPECT_EQ(record->settings.park_after_s, std::nullopt);
+  record->settings.park_after_s = 60;
+  ASSERT_OK((*store)->set_settings(test_uuid(1), record->version, record->settings, {}));
+  EXPECT_EQ((*store)->get(test_uuid(1))->settings.park_after_s, 60U);
 }
 
 TEST_F(SqliteFile, OfAnotherProgramIsLeftAlone) {

@@ -39,6 +39,8 @@ struct Settings {
   bool linux_hmac = false;
   std::uint32_t command_timeout_ms = 0;  // 0 = the module's default
   std::uint32_t detach_timeout_ms = 0;
+  // Idle for so long, it is parked; 0 = never, nothing = as vtpmd does with devices in general.
+  std::optional<std::uint32_t> park_after_s;
   bool operator==(const Settings&) const = default;
 };
 
@@ -110,6 +112,9 @@ class Store {
                                    ByteView voucher) = 0;
   virtual Result<void> set_failure(const Uuid& uuid, const Version& expected,
                                    const std::string& reason, ByteView voucher) = 0;
+  // Of settings those that can change while the device lives: owner and park_after_s.
+  virtual Result<void> set_settings(const Uuid& uuid, const Version& expected,
+                                    const Settings& settings, ByteView voucher) = 0;
   virtual Result<Version> release(const Uuid& uuid, const Version& expected, ByteView voucher) = 0;
   // Leaves a tombstone: the uuid is never used again.
   virtual Result<void> remove(const Uuid& uuid, const Version& expected) = 0;

@@ -17,7 +17,7 @@ const Version kHeld{"manager-a", 1, 0};  // what acquire() of a fresh record giv
 
 TEST_P(StoreContract, GivesBackWhatWasCreated) {
   Record r = test_record(1);
-  r.settings = {"n.1_x-Y", "vm \"7\" \xc3\xa4\n", 3, 2, 2, "/run/x y", true, 4000000000U, 1};
+  r.settings = {"n.1_x-Y", "vm \"7\" \xc3\xa4\n", 3, 2, 2, "/run/x y", true, 4000000000U, 1, 600};
   r.version = {"manager-a", 7, 9};
   r.wrapped_key = to_bytes(as_bytes("wrapped"));
   r.state = test_blob({"", 7, 8}, 5000);
@@ -222,6 +222,7 @@ TEST_P(StoreContract, AStaleWriterChangesNothing) {
     EXPECT_FAILS(store().commit_all({{id, v, test_blob(v), {}, {}}}).front(), conflict);
     EXPECT_FAILS(store().set_powered(id, v, false, {}), conflict);
     EXPECT_FAILS(store().set_failure(id, v, "lies", {}), conflict);
+    EXPECT_FAILS(store().set_settings(id, v, test_record(2).settings, {}), conflict);
     EXPECT_FAILS(store().release(id, v, {}), conflict);
     EXPECT_FAILS(store().remove(id, v), conflict);
     expect_same(*store().get(id), r);
@@ -240,6 +241,7 @@ TEST_P(StoreContract, AnUnknownDeviceIsNotFoundInEveryCall) {
   EXPECT_FAILS(store().commit(id, v, test_blob(v), {}, {}), not_found);
   EXPECT_FAILS(store().set_powered(id, v, true, {}), not_found);
   EXPECT_FAILS(store().set_failure(id, v, "x", {}), not_found);
+  EXPECT_FAILS(store().set_settings(id, v, test_record(2).settings, {}), not_found);
   EXPECT_FAILS(store().release(id, v, {}), not_found);
   EXPECT_FAILS(store().remove(id, v), not_found);
 }
@@ -280,6 +282,29 @@ TEST_P(StoreContract, PowerAndFailureAreKeptAndLeaveTheVersion) {
   EXPECT_FALSE(store().get(id)->powered);
   EXPECT_EQ(store().get(id)->failure, "");
   EXPECT_FAILS(store().set_failure(id, v, std::string(kMaxText + 1, 'x'), {}), too_large);
+}
+
+TEST_P(StoreContract, OfSettingsOwnerAndTimeForParkingCanChange) {
+  Record r = test_record(1);
+  r.settings.park_after_s = 0;
+  ASSERT_OK(store().create(r));
+  EXPECT_EQ(store().get(r.uuid)->settings, r.settings);
+  Settings wanted = test_record(2).settings;  // another name
+  wanted.owner = "shop";
+  wanted.park_after_s = 0xffffffff;
+  ASSERT_OK(store().set_settings(r.uuid, {}, wanted, as_bytes("voucher")));
+  reopen();
+  r.settings.owner = wanted.owner;
+  r.settings.park_after_s = wanted.park_after_s;
+  r.voucher = to_bytes(as_bytes("voucher"));
+  expect_same(*store().get(r.uuid), r);
+  wanted.park_after_s.reset();
+  ASSERT_OK(store().set_settings(r.uuid, {}, wanted, {}));
+  EXPECT_EQ(store().get(r.uuid)->settings.park_after_s, std::nullopt);
+  wanted.owner = std::string(kMaxText + 1, 'x');
+  EXPECT_FAILS(store().set_settings(r.uuid, {}, wanted, {}), too_large);
+  wanted.owner = std::string("a\0b", 3);
+  EXPECT_FAILS(store().set_settings(r.uuid, {}, wanted, {}), invalid_argument);
 }
 
 TEST_P(StoreContract, CommitAllGivesEachItsOwnResult) {
@@ -335,15 +360,18 @@ TEST_P(StoreContract, EveryWriteBringsItsVoucher) {
   EXPECT_EQ(voucher(), "3");
   ASSERT_OK(store().set_failure(id, v, "x", as_bytes("4")));
   EXPECT_EQ(voucher(), "4");
-  ASSERT_OK(store().release(id, v, as_bytes("5")));
+  ASSERT_OK(store().set_settings(id, v, r.settings, as_bytes("5")));
   EXPECT_EQ(voucher(), "5");
+  ASSERT_OK(store().release(id, v, as_bytes("6")));
+  EXPECT_EQ(voucher(), "6");
   const Bytes large(kMaxVoucher + 1);
   v.owner = "";
   EXPECT_FAILS(store().acquire(id, v, "m", large), too_large);
   EXPECT_FAILS(store().set_powered(id, v, true, large), too_large);
   EXPECT_FAILS(store().set_failure(id, v, "x", large), too_large);
+  EXPECT_FAILS(store().set_settings(id, v, r.settings, large), too_large);
   EXPECT_FAILS(store().release(id, v, large), too_large);
-  EXPECT_EQ(voucher(), "5");
+  EXPECT_EQ(voucher(), "6");
 }
 
 TEST_P(StoreContract, ARevisionIsAllOrNothingAndLeavesVersions) {

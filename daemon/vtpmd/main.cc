@@ -22,8 +22,6 @@ namespace {
 using vtpm::Error;
 using vtpm::Result;
 
-constexpr std::uint32_t kLongestIdle = 30 * 24 * 3600;
-
 struct Options {
   vtpm::device::ManagerOptions manager;
   std::string admin_group;
@@ -88,7 +86,7 @@ void describe(CLI::App& app, Options& o) {
          "Seconds without a command after which a device on a kernel node loses its process "
          "until the next one; 0 = never")
       ->capture_default_str()
-      ->check(CLI::Range(0U, kLongestIdle));
+      ->check(CLI::Range(0U, vtpm::device::kLongestParkAfter));
   app.add_option("--max-active", o.manager.parking.max_active,
                  "Park the least recently used devices on kernel nodes when more than this many "
                  "have a process; 0 = no limit")

@@ -37,6 +37,7 @@ _vtpmctl() {
       compopt -o filenames 2>/dev/null
       return
       ;;
+    --park-after) mapfile -t COMPREPLY < <(compgen -W "never default 1m 10m 1h" -- "$cur"); return ;;
     --owner | --command-timeout | --detach-timeout | --limit | --locality) return ;;
   esac
 
@@ -51,7 +52,7 @@ _vtpmctl() {
     words=$(_vtpmctl_words __complete verbs)
   else
     case $verb in
-      show | start | stop | delete | power-cycle | park | release | watch | denied)
+      show | set | start | stop | delete | power-cycle | park | release | watch | denied)
         words=$(_vtpmctl_words "${global[@]}" __complete devices)
         ;;
       explain)

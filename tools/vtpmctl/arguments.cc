@@ -38,6 +38,13 @@ Argument Arguments::text(const std::string& name, std::string& variable,
   return Argument(*parser_.add_option(name, variable, purpose)->capture_default_str());
 }
 
+// CLI11 takes an empty text for no value, if the variable may have none.
+Argument Arguments::text(const std::string& name, std::optional<std::string>& variable,
+                         const std::string& purpose) {
+  return Argument(*parser_.add_option_function<std::string>(
+      name, [&variable](const std::string& given) { variable = given; }, purpose));
+}
+
 Argument Arguments::texts(const std::string& name, std::vector<std::string>& variable,
                           const std::string& purpose) {
   return Argument(*parser_.add_option(name, variable, purpose));

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,9 @@ class Arguments {
   explicit Arguments(CLI::App& parser) : parser_(parser) {}
   // `name`: "NAME" for a positional argument, else "--name" or "-n,--name".
   Argument text(const std::string& name, std::string& variable, const std::string& purpose);
+  // Nothing unless it is given, and then whatever is given, the empty text too.
+  Argument text(const std::string& name, std::optional<std::string>& variable,
+                const std::string& purpose);
   Argument texts(const std::string& name, std::vector<std::string>& variable,
                  const std::string& purpose);
   Argument number(const std::string& name, std::uint32_t& variable, const std::string& purpose);

@@ -46,6 +46,9 @@ Outcome<v1::DoctorReply> Session::call(const v1::DoctorRequest& request) {
 Outcome<v1::Device> Session::call(const v1::CreateRequest& request) {
   return unary(*this, &v1::Admin::Stub::Create, request, environment_.call_timeout);
 }
+Outcome<v1::Device> Session::call(const v1::SetRequest& request) {
+  return unary(*this, &v1::Admin::Stub::Set, request, environment_.call_timeout);
+}
 Outcome<v1::Device> Session::call(const v1::StartRequest& request) {
   return unary(*this, &v1::Admin::Stub::Start, request, environment_.call_timeout);
 }

@@ -45,6 +45,7 @@ struct FakeState {
   std::string verdict_hint;
   std::vector<std::string> calls;  // "Start web"
   v1::CreateRequest created;
+  v1::SetRequest changed;
 
   grpc::Status judge(grpc::ServerContext* context, const std::string& call) {
     calls.push_back(call);
@@ -126,6 +127,11 @@ class FakeAdmin final : public v1::Admin::Service {
     VTPM_JUDGE("Create " + request->name());
     state_.created = *request;
     return state_.give(request->name(), reply);
+  }
+  grpc::Status Set(Context* context, const v1::SetRequest* request, v1::Device* reply) override {
+    VTPM_JUDGE("Set " + request->device());
+    state_.changed = *request;
+    return state_.give(request->device(), reply);
   }
   grpc::Status Start(Context* context, const v1::StartRequest* request,
                      v1::Device* reply) override {

@@ -34,6 +34,7 @@ Json to_json(const v1::Device& device) {
       {"waits_for", device.waits_for()},
       {"command_timeout_ms", device.command_timeout_ms()},
       {"detach_timeout_ms", device.detach_timeout_ms()},
+      {"park_after_s", device.has_park_after_s() ? Json(device.park_after_s()) : Json(nullptr)},
       {"has_identity", device.has_identity()},
   };
 }

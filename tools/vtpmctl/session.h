@@ -39,6 +39,7 @@ class Session {
   Outcome<v1::DeniedReply> call(const v1::DeniedRequest& request);
   Outcome<v1::DoctorReply> call(const v1::DoctorRequest& request);
   Outcome<v1::Device> call(const v1::CreateRequest& request);
+  Outcome<v1::Device> call(const v1::SetRequest& request);
   Outcome<v1::Device> call(const v1::StartRequest& request);
   Outcome<v1::Device> call(const v1::StopRequest& request);
   Outcome<v1::DeleteReply> call(const v1::DeleteRequest& request);

@@ -35,12 +35,13 @@ TEST_F(Verbs, ListGivesAnArray) {
   const Json device = json()[0];
   std::vector<std::string> fields;
   for (const auto& [key, value] : device.items()) fields.push_back(key);
-  EXPECT_THAT(fields,
-              ElementsAre("name", "uuid", "owner", "kind", "mode", "node", "state", "failure",
-                          "device_path", "rm_device_path", "dev_major", "dev_minor", "devrm_major",
-                          "devrm_minor", "socket_path", "linux_hmac", "epoch", "generation",
-                          "sequence", "worker_pid", "denied", "restarts", "throttled", "wakes",
-                          "waits_for", "command_timeout_ms", "detach_timeout_ms", "has_identity"));
+  EXPECT_THAT(
+      fields,
+      ElementsAre("name", "uuid", "owner", "kind", "mode", "node", "state", "failure",
+                  "device_path", "rm_device_path", "dev_major", "dev_minor", "devrm_major",
+                  "devrm_minor", "socket_path", "linux_hmac", "epoch", "generation", "sequence",
+                  "worker_pid", "denied", "restarts", "throttled", "wakes", "waits_for",
+                  "command_timeout_ms", "detach_timeout_ms", "park_after_s", "has_identity"));
   EXPECT_EQ(device["state"], "on");
   EXPECT_EQ(device["sequence"].get<std::uint64_t>(), (std::uint64_t{1} << 53) + 1);
 }
@@ -207,6 +208,42 @@ TEST_F(Verbs, ParkSaysWhatBecameOfIt) {
   EXPECT_EQ(json()[0]["state"], "parked");
   EXPECT_EQ(run({"show", "a"}), 0);
   EXPECT_THAT(out, HasSubstr("woken             7 times\n"));
+}
+
+TEST_F(Verbs, SetChangesWhatIsNamed) {
+  state.devices = {make_device("a"), make_device("b")};
+  EXPECT_EQ(run({"set", "a", "b", "--park-after", "10m"}), 0) << err;
+  EXPECT_EQ(out, "set a\nset b\n");
+  EXPECT_THAT(state.calls, ElementsAre("Set a", "Set b"));
+  EXPECT_EQ(state.changed.park_after_s(), 600U);
+  EXPECT_FALSE(state.changed.has_owner());
+  EXPECT_EQ(run({"set", "a", "--park-after", "never", "--owner", "shop"}), 0);
+  EXPECT_TRUE(state.changed.has_park_after_s());
+  EXPECT_EQ(state.changed.park_after_s(), 0U);
+  EXPECT_EQ(state.changed.owner(), "shop");
+  EXPECT_EQ(run({"set", "a", "--park-after", "default", "-o", "json"}), 0);
+  EXPECT_TRUE(state.changed.park_after_default());
+  EXPECT_EQ(json()[0]["name"], "a");
+  EXPECT_TRUE(json()[0]["park_after_s"].is_null());
+  EXPECT_EQ(run({"set", "a", "--owner", ""}), 0) << "nobody's";
+  EXPECT_TRUE(state.changed.has_owner());
+  state.calls.clear();
+  EXPECT_EQ(run({"set", "a"}), 2);
+  for (const char* bad : {"31d", "10ms", "-1s", "m", "1m1s", "soon", ""})
+    EXPECT_EQ(run({"set", "a", "--park-after", bad}), 2) << bad;
+  EXPECT_THAT(state.calls, ::testing::IsEmpty());
+  state.devices[0].set_park_after_s(0);
+  EXPECT_EQ(run({"show", "a"}), 0);
+  EXPECT_THAT(out, HasSubstr("parked after      never\n"));
+}
+
+TEST_F(Verbs, CreateTakesATimeForParking) {
+  state.devices = {make_device("a")};
+  EXPECT_EQ(run({"create", "a", "--park-after", "90"}), 0) << err;
+  EXPECT_EQ(state.created.park_after_s(), 90U);
+  EXPECT_EQ(run({"create", "a"}), 0);
+  EXPECT_FALSE(state.created.has_park_after_s());
+  EXPECT_EQ(run({"create", "a", "--node", "socket", "--park-after", "90s"}), 2);
 }
 
 TEST_F(Verbs, PowerCycleAsksFirst) {

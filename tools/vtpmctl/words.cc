@@ -15,7 +15,8 @@ std::string unknown(Enum value) {
   return fmt::format("unknown-{}", static_cast<int>(value));
 }
 
-constexpr std::uint32_t kMaxTimeoutMs = 3'600'000;  // VTPM_TIMEOUT_MAX_MS
+constexpr std::uint32_t kMaxTimeoutMs = 3'600'000;         // VTPM_TIMEOUT_MAX_MS
+constexpr std::uint64_t kMaxIdleSeconds = 30 * 24 * 3600;  // of vtpmd
 
 bool is_alphanumeric(char c) {
   return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
@@ -171,6 +172,33 @@ std::string duration_text(std::uint32_t milliseconds) {
   if (milliseconds % 60'000 == 0) return fmt::format("{}m", milliseconds / 60'000);
   if (milliseconds % 1000 == 0) return fmt::format("{}s", milliseconds / 1000);
   return fmt::format("{}ms", milliseconds);
+}
+
+Outcome<std::uint32_t> parse_idle_time(std::string_view option, std::string_view text) {
+  const auto bad = [&] {
+    return failure(Exit::usage, fmt::format("{}: '{}' is no time to be idle", option, text),
+                   "write 'never', or a number and a unit, from 1s to 30d: 90s, 10m, 8h, 7d");
+  };
+  if (text == "never" || text == "0") return 0U;
+  std::uint64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc()) return bad();
+  const std::string_view unit = text.substr(static_cast<std::size_t>(end - text.data()));
+  std::uint64_t scale = 0;
+  if (unit == "s" || unit.empty()) scale = 1;  // vtpmd --park-after takes seconds without a unit
+  if (unit == "m") scale = 60;
+  if (unit == "h") scale = 3600;
+  if (unit == "d") scale = 24 * 3600;
+  if (scale == 0 || number == 0 || number > kMaxIdleSeconds / scale) return bad();
+  return static_cast<std::uint32_t>(number * scale);
+}
+
+std::string idle_time_text(std::uint32_t seconds) {
+  if (seconds == 0) return "never";
+  if (seconds % (24 * 3600) == 0) return fmt::format("{}d", seconds / (24 * 3600));
+  if (seconds % 3600 == 0) return fmt::format("{}h", seconds / 3600);
+  if (seconds % 60 == 0) return fmt::format("{}m", seconds / 60);
+  return fmt::format("{}s", seconds);
 }
 
 std::string response_code_name(std::uint32_t code) {

@@ -37,6 +37,9 @@ Outcome<void> check_name(std::string_view name);
 // "500ms", "30s", "2m", "1h": from 1 ms to 1 h (uapi/linux/vtpm.h). Gives milliseconds.
 Outcome<std::uint32_t> parse_duration(std::string_view option, std::string_view text);
 std::string duration_text(std::uint32_t milliseconds);
+// How long a device may be idle: "never" (0), or from 1s to 30d: "90s", "10m", "8h", "7d". Seconds.
+Outcome<std::uint32_t> parse_idle_time(std::string_view option, std::string_view text);
+std::string idle_time_text(std::uint32_t seconds);
 
 // "TPM_RC_READ_ONLY" for the codes the gate gives (TPM 2.0 Library, Part 2, 6.6.3), else "0x101".
 std::string response_code_name(std::uint32_t code);

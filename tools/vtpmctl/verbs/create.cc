@@ -17,6 +17,7 @@ struct Options {
   std::string compat;
   std::string command_timeout;
   std::string detach_timeout;
+  std::string park_after;
   bool start = false;
 };
 
@@ -52,6 +53,15 @@ Outcome<v1::CreateRequest> request_of(const Options& options) {
     auto duration = parse_duration("--detach-timeout", options.detach_timeout);
     if (!duration) return tl::unexpected(duration.error());
     request.set_detach_timeout_ms(*duration);
+  }
+  if (!options.park_after.empty()) {
+    if (request.node() != v1::KERNEL) {
+      return failure(Exit::usage, "--park-after is for kernel nodes",
+                     "a device on a socket is never parked: leave out --park-after");
+    }
+    auto idle = parse_idle_time("--park-after", options.park_after);
+    if (!idle) return tl::unexpected(idle.error());
+    request.set_park_after_s(*idle);
   }
   return request;
 }
@@ -116,6 +126,8 @@ Action declare_create(Arguments& arguments) {
                  "how long one command may take: 500ms, 30s, 2m");
   arguments.text("--detach-timeout", options->detach_timeout,
                  "how long a command waits while the engine is replaced");
+  arguments.text("--park-after", options->park_after,
+                 "park it when it was idle so long: 90s, 10m, never; default: as vtpmd does");
   arguments.flag("--start", options->start, "start it, too");
   return [options](Session& session) { return create(session, *options); };
 }

@@ -38,6 +38,7 @@ std::string text_of(const v1::Device& device, bool color) {
   if (device.linux_hmac()) line("compat", "linux-hmac");
   line("command timeout", duration_text(device.command_timeout_ms()));
   line("detach timeout", duration_text(device.detach_timeout_ms()));
+  if (device.has_park_after_s()) line("parked after", idle_time_text(device.park_after_s()));
   line("last command", device.sequence() == 0 ? "none" : fmt::format("#{}", device.sequence()));
   line("stored as", fmt::format("epoch {}, generation {}", device.epoch(), device.generation()));
   line("worker", device.worker_pid() == 0 ? "none" : fmt::format("pid {}", device.worker_pid()));

@@ -25,6 +25,13 @@ constexpr Verb kVerbs[] = {
      "  vtpmctl show web\n"
      "  vtpmctl show web -o json | jq -r .device_path\n",
      declare_show},
+    {"set", "Change settings of devices, whether they are on or off.",
+     "Takes effect at once. What is not named stays as it is.\n\n"
+     "Examples:\n"
+     "  vtpmctl set web --owner shop\n"
+     "  vtpmctl set build-7 build-8 --park-after 10m\n"
+     "  vtpmctl set web --park-after never     # or default: as vtpmd does\n",
+     declare_set},
     {"start", "Switch devices on: their nodes appear.",
      "A device that was off starts like a computer that was off: PCRs are reset, keys are kept.\n\n"
      "Examples:\n"

@@ -29,6 +29,7 @@ std::span<const Verb> verbs();
 Action declare_create(Arguments& arguments);
 Action declare_list(Arguments& arguments);
 Action declare_show(Arguments& arguments);
+Action declare_set(Arguments& arguments);
 Action declare_start(Arguments& arguments);
 Action declare_stop(Arguments& arguments);
 Action declare_delete(Arguments& arguments);

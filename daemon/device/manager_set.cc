@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a person may change of a device while it lives.
+#include "device/manager.h"
+
+namespace vtpm::device {
+
+Result<View> Manager::set(const std::string& name, const Changes& changes) {
+  return change(name, [this, changes](Device& device, const Device::Done& done) {
+    done(apply(device, changes));
+  });
+}
+
+Result<void> Manager::apply(Device& device, const Changes& changes) {
+  store::Settings settings = device.record().settings;
+  if (changes.owner && *changes.owner != settings.owner) {
+    settings.owner = *changes.owner;
+    VTPM_CHECK(check_owner_quota(options_.quota, holdings(settings.owner), settings.owner));
+  }
+  if (changes.park_after_s) settings.park_after_s = *changes.park_after_s;
+  VTPM_CHECK(check_parking(settings));
+  VTPM_CHECK(device.set(settings));
+  parking_->look_anew();
+  return {};
+}
+
+}  // namespace vtpm::device

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <optional>
+
+#include "terminal_text.h"
+#include "verbs/verbs.h"
+#include "words.h"
+
+namespace vtpm::ctl {
+namespace {
+
+struct Options {
+  std::vector<std::string> names;
+  std::optional<std::string> owner;
+  std::string park_after;
+};
+
+Outcome<v1::SetRequest> request_of(const Options& options) {
+  v1::SetRequest request;
+  if (options.owner) request.set_owner(*options.owner);
+  if (options.park_after == "default") {
+    request.set_park_after_default(true);
+  } else if (!options.park_after.empty()) {
+    auto idle = parse_idle_time("--park-after", options.park_after);
+    if (!idle) return tl::unexpected(idle.error());
+    request.set_park_after_s(*idle);
+  }
+  if (!options.owner && options.park_after.empty()) {
+    return failure(Exit::usage, "nothing to set", "add --owner or --park-after");
+  }
+  return request;
+}
+
+Exit set(Session& session, const Options& options) {
+  auto request = request_of(options);
+  if (!request) return session.report(request.error());
+  Json changed = Json::array();
+  const Exit exit =
+      for_each_device(session, options.names, [&](const std::string& name) -> Outcome<void> {
+        request->set_device(name);
+        auto device = session.call(*request);
+        if (!device) return tl::unexpected<Failure>(device.error());
+        if (session.json()) {
+          changed.push_back(to_json(*device));
+        } else if (!session.quiet()) {
+          session.print(fmt::format("set {}\n", printable(device->name())));
+        }
+        return {};
+      });
+  if (session.json()) session.print_json(changed);
+  return exit;
+}
+
+}  // namespace
+
+Action declare_set(Arguments& arguments) {
+  auto options = std::make_shared<Options>();
+  arguments.texts("NAME", options->names, "names or uuids of devices").required();
+  arguments.text("--owner", options->owner,
+                 "free text: the container or VM it belongs to; '' is nobody");
+  arguments.text("--park-after", options->park_after,
+                 "park it when it was idle so long: 90s, 10m, never; default: as vtpmd does");
+  return [options](Session& session) { return set(session, *options); };
+}
+
+}  // namespace vtpm::ctl
