@@ -216,6 +216,8 @@ void vtpm_dev_info(struct vtpm_dev *dev, struct vtpm_info *info)
 		info->conditions |= VTPM_COND_REGISTERED;
 	if (dev->gone)
 		info->conditions |= VTPM_COND_NUMBER_HELD;
+	if (dev->registered && (dev->xchg != VTPM_XCHG_IDLE || dev->active))
+		info->conditions |= VTPM_COND_BUSY;
 	info->register_errno = dev->register_errno;
 	info->register_tpm_rc = dev->register_tpm_rc;
 	info->sequence = dev->sequence;

@@ -25,6 +25,8 @@ constexpr seconds kPatience{2};
 
 constexpr auto kKernelNode = static_cast<std::uint8_t>(privsep::NodeKind::kernel);
 
+bool busy(const vtpm_info& node) { return (node.conditions & VTPM_COND_BUSY) != 0; }
+
 }  // namespace
 
 Result<void> check_parking(const store::Settings& settings) {
@@ -76,13 +78,11 @@ Parking::Nodes Parking::look_at_nodes() {
     if (node.state == VTPM_STATE_DEAD || device == devices_.end()) continue;
     nodes.emplace(device->first, node);
     if (!device->second->can_park()) continue;
-    auto [use, fresh] = uses_.try_emplace(device->first, Use{node.sequence, 0, now});
+    auto [use, fresh] = uses_.try_emplace(device->first, Use{node.sequence, now});
     if (!fresh && use->second.sequence != node.sequence) {
       use->second.sequence = node.sequence;
       use->second.since = now;
     }
-    use->second.commands =
-        std::min<std::uint64_t>(use->second.commands, node.commands);  // a node made anew
   }
   std::erase_if(uses_, [&](const auto& use) { return !nodes.contains(use.first); });
   return nodes;
@@ -121,7 +121,7 @@ void Parking::park_idle() {
     Device& device = *devices_.at(uuid);
     const std::uint32_t after = park_after(device);
     const auto use = uses_.find(uuid);
-    if (after == 0 || use == uses_.end() || !device.can_park()) continue;
+    if (after == 0 || use == uses_.end() || !device.can_park() || busy(node)) continue;
     if (now - use->second.since >= seconds(after)) start_park(device, nullptr);
   }
   keep_limit(nodes);
@@ -137,17 +137,15 @@ void Parking::keep_limit(const Nodes& nodes) {
   while (active() > options_.max_active + parking_ && make_room(nodes)) continue;
 }
 
-// Parks the device that was used least recently; none that has a command to answer, or has answered
-// none since it was woken: it would be woken again at once. False: there is none.
+// Parks the device that was used least recently; none that has a command to answer, as the one that
+// it was woken for: it would be woken again at once. False: there is none.
 bool Parking::make_room(const Nodes& nodes) {
   const auto oldest = [&] {
     auto best = uses_.end();
     for (auto use = uses_.begin(); use != uses_.end(); ++use) {
       const auto node = nodes.find(use->first);
       if (node == nodes.end() || !devices_.at(use->first)->can_park()) continue;
-      const vtpm_info& n = node->second;
-      if (n.commands <= use->second.commands) continue;
-      if (n.commands + n.timeouts + n.aborts < n.sequence) continue;
+      if (busy(node->second)) continue;
       if (best == uses_.end() || use->second.since < best->second.since) best = use;
     }
     return best;
@@ -197,9 +195,7 @@ void Parking::wake_first() {
   queue_.pop_front();
   progress_ = Clock::now();
   if (device == devices_.end() || device->second->phase() != Phase::parked) return;
-  // It counts as used now, and is not parked again before it has answered.
-  const auto node = info(device->first);
-  uses_[device->first] = {.sequence = 0, .commands = node ? node->commands : 0, .since = progress_};
+  uses_[device->first] = {.sequence = 0, .since = progress_};  // it counts as used now
   device->second->wake();
 }
 

@@ -58,7 +58,6 @@ class Parking {
   using Nodes = std::map<Uuid, vtpm_info>;
   struct Use {
     std::uint64_t sequence = 0;  // of the last command that was seen
-    std::uint64_t commands = 0;  // answered when it was woken
     Clock::time_point since;     // when `sequence` was seen first
   };
 

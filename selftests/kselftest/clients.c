@@ -56,6 +56,8 @@ TEST_F(exchange, abort_taken)
 	ASSERT_EQ(0, vt_client_echo(&self->client, self->fd, 1));
 	take_command();
 	expect_aborted();
+	/* The reply is owed. */
+	EXPECT_EQ(VTPM_COND_BUSY, self->info.conditions & VTPM_COND_BUSY);
 	EXPECT_EQ(POLLIN | POLLOUT, vt_poll(self->engine, 0));
 	ASSERT_EQ(0, engine_fetch(self->engine, &self->other, self->spare));
 	EXPECT_EQ(VTPM_FRAME_CANCEL, self->other.type);
@@ -66,6 +68,8 @@ TEST_F(exchange, abort_taken)
 					self->spare));
 	EXPECT_EQ(0, engine_reply(self->engine, self->frame.seq, self->reply,
 				  answer(self)));
+	get_info();
+	EXPECT_EQ(0, self->info.conditions & VTPM_COND_BUSY);
 	EXPECT_EQ(-ESTALE, engine_reply(self->engine, self->frame.seq,
 					self->reply, answer(self)));
 	expect_works();

@@ -149,8 +149,8 @@ TEST_F(life, detach_and_attach)
 	EXPECT_EQ(sequence + 1, self->event.sequence);
 	EXPECT_TRUE(vt_client_waits(&client));
 	ASSERT_EQ(0, vt_info(self->control, self->dev.uuid, &self->info));
-	EXPECT_EQ(VTPM_COND_ORPHANED | VTPM_COND_REGISTERED | VTPM_COND_WANTED,
-		  self->info.conditions);
+	EXPECT_EQ(VTPM_COND_ORPHANED | VTPM_COND_REGISTERED | VTPM_COND_WANTED |
+		  VTPM_COND_BUSY, self->info.conditions);
 
 	/* Only who has the state may attach. */
 	wrong.power_id[VTPM_POWER_ID_SIZE - 1] ^= 1;
@@ -165,7 +165,7 @@ TEST_F(life, detach_and_attach)
 	EXPECT_EQ(sequence + 1, seq);
 	ASSERT_EQ(0, vt_info(self->control, self->dev.uuid, &self->info));
 	EXPECT_EQ(VTPM_STATE_LIVE, self->info.state);
-	EXPECT_EQ(VTPM_COND_ATTACHED | VTPM_COND_REGISTERED,
+	EXPECT_EQ(VTPM_COND_ATTACHED | VTPM_COND_REGISTERED | VTPM_COND_BUSY,
 		  self->info.conditions);
 
 	/* Nobody had it: it is fresh. */
@@ -194,6 +194,8 @@ TEST_F(life, detach_and_attach)
 	EXPECT_TRUE(vt_client_echoed(&client));
 
 	ASSERT_EQ(0, vt_info(self->control, self->dev.uuid, &self->info));
+	EXPECT_EQ(VTPM_COND_ATTACHED | VTPM_COND_REGISTERED,
+		  self->info.conditions);
 	EXPECT_EQ(2, self->info.redeliveries);
 	EXPECT_EQ(4, self->info.attaches);
 	EXPECT_EQ(0, self->info.aborts);

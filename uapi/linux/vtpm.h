@@ -214,6 +214,7 @@ struct vtpm_power_cycle {
 #define VTPM_COND_ORPHANED	(1U << 2)	/* an engine closed its fd, none came since */
 #define VTPM_COND_REGISTERED	(1U << 3)	/* /dev/tpmN and /dev/tpmrmN exist */
 #define VTPM_COND_NUMBER_HELD	(1U << 4)	/* dead; RELEASE_NUMBER would succeed */
+#define VTPM_COND_BUSY		(1U << 5)	/* a client's command is not over */
 
 /**
  * struct vtpm_info - VTPM_IOC_INFO, and one entry of VTPM_IOC_LIST
