@@ -92,6 +92,12 @@ chaos: daemon $(BUILD)/kernel/6.12/vtpm.ko ## kill workers, fork server and vtpm
 	@selftests/guest/run --kernel 6.12 --timeout 3600 --module $(BUILD)/kernel/6.12/vtpm.ko \
 		--env VTPM_BUILD=$(RELEASE) selftests/chaos/chaos --kills $(or $(KILLS),1000)
 
+.PHONY: scale
+scale: daemon $(BUILD)/kernel/6.12/vtpm.ko ## 300 devices in use of which 20 may have a process (DEVICES, ACTIVE, COMMANDS)
+	@selftests/guest/run --kernel 6.12 --timeout 3600 --module $(BUILD)/kernel/6.12/vtpm.ko \
+		--env VTPM_BUILD=$(RELEASE) selftests/guest-tests/many-devices --devices $(or $(DEVICES),300) \
+		--active $(or $(ACTIVE),20) --commands $(or $(COMMANDS),600)
+
 # ---------------------------------------------------------------- show and measure
 .PHONY: demo guest bench
 demo: daemon $(BUILD)/kernel/6.12/vtpm.ko ## show the main job: two containers, a read-write and a read-only TPM
