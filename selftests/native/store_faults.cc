@@ -83,7 +83,9 @@ std::string name_of(int fd) {
 bool ends_here() {
   Control& control = *disk().control;
   control.calls++;
-  return control.countdown != 0 && --control.countdown == 0;
+  if (control.countdown == 0) return false;
+  control.countdown--;
+  return control.countdown == 0;
 }
 
 ssize_t plain_write(int fd, const void* data, std::size_t size, const off_t* offset) {
@@ -95,7 +97,7 @@ ssize_t write_to_disk(int fd, const void* data, std::size_t size, const off_t* o
   if (name_of(fd).empty()) return plain_write(fd, data, size, offset);
   if (ends_here()) {
     (void)plain_write(fd, data, size / 2, offset);
-    ::raise(SIGKILL);
+    (void)::raise(SIGKILL);
   }
   if (disk().control->fault == static_cast<std::uint32_t>(Fault::write)) {
     errno = EIO;
@@ -122,7 +124,7 @@ bool copy_to_shadow(const std::string& name) {
 int sync_to_disk(long call, int fd) {
   const std::string name = name_of(fd);
   if (name.empty()) return static_cast<int>(::syscall(call, fd));
-  if (ends_here()) ::raise(SIGKILL);
+  if (ends_here()) (void)::raise(SIGKILL);
   if (disk().control->fault == static_cast<std::uint32_t>(Fault::sync)) {
     errno = EIO;
     return -1;
