@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The sandbox of a worker: what is left to libtpms if a client takes it over.
 //
-// It is entered in two steps, because a worker must first receive and map what it works with:
+// It is entered in steps, because a worker must first receive and map what it works with:
 //
 //   fork server   prepare_sandbox()  once: namespaces without network, an empty root to hand out
 //                 confine_fork_server()  once, and its workers inherit it: the system calls of both
@@ -11,13 +11,14 @@
 //                                    mapped, before libtpms reads the state to resume from: the
 //                                    system calls that serving needs, and no others
 //
-// What the system does not permit in the first two steps (vtpmd is not root, or its unit has fewer
-// capabilities than ours) is left out and told in one log line. The third step fails closed.
+// What the system does not permit of preparing and leaving (the fork server is not root, or its
+// unit has fewer capabilities than ours) is left out and told in one log line. The filters fail
+// closed.
 //
 // Not here: a namespace of PIDs (the first worker in it would be the init of all others; no call is
 // left that takes another's PID), namespaces of host name and cgroups (names that no call is left
-// to ask for), and a limit of processor time (a worker lives as long as its device; the unit of
-// vtpmd shares out the processor).
+// to ask for), and a limit of processor time (a worker lives as long as its device; their unit
+// shares out the processor).
 //
 // Single-threaded callers only. Sources: credentials(7), capabilities(7), mount_namespaces(7),
 // seccomp(2), prctl(2).
@@ -39,8 +40,8 @@ inline constexpr uid_t kFirstWorkerId = 2'000'000'000;
 // Address space of a worker, in bytes. One starts with 23 MiB, most of it code. A worker that gets
 // no more memory ends, and another one goes on from the last checkpoint.
 inline constexpr std::size_t kWorkerAddressSpace = std::size_t{64} << 20;
-// How nice a worker is. All of them share the unit of vtpmd: however many are busy, vtpmd gets to
-// the processor before them.
+// How nice a worker is. All of them share the unit of the fork server: however many are busy, that
+// one gets to the processor before them.
 inline constexpr int kWorkerNice = 5;
 // What the kernel adds to a worker's badness when the host has no memory left: a worker is replaced
 // without a loss, vtpmd and most else is not.
