@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "device/archive.h"
 #include "device/manager.h"
+#include "identity/wiping_memory.h"
 
 namespace {
 
@@ -108,8 +109,11 @@ vtpm::log::Level level_of(const std::string& name) {
   return Level::info;
 }
 
-// This process holds the keys of every device: no dump, no swap where limits allow.
+// This process holds the keys of every device, and the certificate authority's: no dump, no swap
+// where limits allow, and nothing left in what is freed.
 void protect_memory() {
+  if (!vtpm::identity::wipe_what_openssl_frees())
+    vtpm::log::warning("memory that OpenSSL frees is not wiped");
   const rlimit no_core{0, 0};
   (void)::setrlimit(RLIMIT_CORE, &no_core);
   (void)::prctl(PR_SET_DUMPABLE, 0);
