@@ -93,6 +93,27 @@ TEST_F(ServerTest, TheObserveSocketLooksAndDoesNot) {
             grpc::UNIMPLEMENTED);
 }
 
+TEST_F(ServerTest, WhoeverMayLookIsGivenTheRootAndNotItsKey) {
+  std::string first;
+  for (const auto& over : {observe_, admin_, observe_}) {
+    grpc::ClientContext context;
+    limit(context);
+    v1::CaCertificateReply root;
+    const grpc::Status given =
+        v1::Observe::NewStub(over)->CaCertificate(&context, v1::CaCertificateRequest(), &root);
+    ASSERT_TRUE(given.ok()) << given.error_message();
+    EXPECT_EQ(root.pem().rfind("-----BEGIN CERTIFICATE-----\n", 0), 0U);
+    EXPECT_EQ(root.pem().find("PRIVATE"), std::string::npos);
+    EXPECT_EQ(root.sha256().size(), 32U);
+    EXPECT_NE(root.subject().find("CN=vTPM host root "), std::string::npos);
+    EXPECT_GT(root.not_before(), 1'700'000'000);
+    EXPECT_EQ(root.not_after(), 253402300799);
+    EXPECT_EQ(root.certified(), 0U);
+    if (first.empty()) first = root.SerializeAsString();
+    EXPECT_EQ(root.SerializeAsString(), first);
+  }
+}
+
 TEST_F(ServerTest, AnErrorCarriesItsHintInPrintableBytes) {
   grpc::ClientContext context;
   limit(context);

@@ -75,6 +75,20 @@ grpc::Status ObserveService::Doctor(grpc::ServerContext* context, const v1::Doct
   return grpc::Status::OK;
 }
 
+grpc::Status ObserveService::CaCertificate(grpc::ServerContext* context,
+                                           const v1::CaCertificateRequest*,
+                                           v1::CaCertificateReply* reply) {
+  const auto root = manager_.root_certificate();
+  if (!root) return to_status(root.error(), *context);
+  reply->set_pem(root->description.pem);
+  reply->set_subject(root->description.subject);
+  reply->set_sha256(std::string(as_text(root->description.sha256)));
+  reply->set_not_before(root->description.not_before);
+  reply->set_not_after(root->description.not_after);
+  reply->set_certified(root->certified);
+  return grpc::Status::OK;
+}
+
 grpc::Status AdminService::Create(grpc::ServerContext* context, const v1::CreateRequest* request,
                                   v1::Device* reply) {
   const auto settings = to_settings(*request);

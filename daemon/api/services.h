@@ -19,6 +19,8 @@ class ObserveService final : public v1::Observe::Service {
                      grpc::ServerWriter<v1::Event>*) override;
   grpc::Status Denied(grpc::ServerContext*, const v1::DeniedRequest*, v1::DeniedReply*) override;
   grpc::Status Doctor(grpc::ServerContext*, const v1::DoctorRequest*, v1::DoctorReply*) override;
+  grpc::Status CaCertificate(grpc::ServerContext*, const v1::CaCertificateRequest*,
+                             v1::CaCertificateReply*) override;
 
  private:
   device::Manager& manager_;

@@ -18,6 +18,7 @@
 #include "device/device.h"
 #include "device/parking.h"
 #include "device/quota.h"
+#include "identity/root_description.h"
 
 namespace vtpm::device {
 
@@ -79,6 +80,12 @@ class Manager {
   Result<void> remove(const std::string& device, bool release_number, bool force);
   // The number of a destroyed node, or all of them; how many were released.
   Result<std::uint32_t> release(const std::string& device);
+  // The root of the host's certificate authority, which is made if nobody has needed it yet.
+  struct Root {
+    identity::RootDescription description;
+    std::uint64_t certified = 0;  // endorsement keys, since this manager began
+  };
+  Result<Root> root_certificate();
   // How many records are under the new key.
   Result<std::size_t> rotate_host_key();
   Result<View> show(const std::string& device);

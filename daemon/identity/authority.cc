@@ -145,7 +145,9 @@ Result<Bytes> Authority::certify_endorsement_key(ByteView tpmt_public,
       add_tpm_specification(certificate, subject.spec_level, subject.spec_revision) &&
       add_authority_key_id(certificate, root_.get());
   if (!complete) return fail_openssl("make a certificate");
-  return sign(certificate, key_.get());
+  auto signed_certificate = sign(certificate, key_.get());
+  if (signed_certificate) certified_++;
+  return signed_certificate;
 }
 
 }  // namespace vtpm::identity

@@ -49,6 +49,8 @@ class Authority {
   // INVALID_ARGUMENT: that is no endorsement key (endorsement_key.h), or the subject is none.
   [[nodiscard]] Result<Bytes> certify_endorsement_key(ByteView tpmt_public,
                                                       const EkSubject& subject) const;
+  // How many it gave since it was made or loaded.
+  [[nodiscard]] std::uint64_t certified() const { return certified_; }
 
  private:
   struct Freed {
@@ -59,6 +61,7 @@ class Authority {
 
   SecretBytes private_key_;
   Bytes certificate_;
+  mutable std::uint64_t certified_ = 0;
   std::unique_ptr<evp_pkey_st, Freed> key_;
   std::unique_ptr<x509_st, Freed> root_;
 };

@@ -7,6 +7,7 @@
 #include <ctime>
 
 #include "base/temporary_folder.h"
+#include "identity/root_description.h"
 #include "identity/test_keys.h"
 
 namespace vtpm::identity {
@@ -121,6 +122,26 @@ TEST(Authority, RootSaysWhatItIs) {
   EXPECT_EQ(verdict(der, der), X509_V_OK);
 }
 
+TEST(Authority, RootIsDescribedForPeople) {
+  const Authority authority = make_authority();
+  const auto root = describe_root(authority.certificate());
+  ASSERT_TRUE(root) << root.error().message;
+  const std::string id = key_id(parse(authority.certificate()).get());
+  EXPECT_EQ(root->subject, "CN=vTPM host root " + id.substr(0, 16) + ",O=vTPM proxy");
+  EXPECT_NEAR(static_cast<double>(root->not_before), static_cast<double>(std::time(nullptr)), 60);
+  EXPECT_EQ(root->not_after, 253402300799);  // the last second of 9999
+  const Bytes der = authority.certificate();
+  std::array<unsigned char, 32> digest{};
+  ASSERT_EQ(EVP_Digest(der.data(), der.size(), digest.data(), nullptr, EVP_sha256(), nullptr), 1);
+  EXPECT_EQ(to_hex(root->sha256), to_hex(std::as_bytes(std::span(digest))));
+  const OwnedBy<BIO, BIO_free_all> memory(
+      BIO_new_mem_buf(root->pem.data(), static_cast<int>(root->pem.size())));
+  const Certificate read(PEM_read_bio_X509(memory.get(), nullptr, nullptr, nullptr));
+  ASSERT_TRUE(read);
+  EXPECT_EQ(to_der<Bytes>(read.get(), i2d_X509), der);
+  EXPECT_FALSE(describe_root(as_bytes("none")));
+}
+
 TEST(Authority, CertificateOfAnEndorsementKeyHasEveryFieldOfTheProfile) {
   const Authority authority = make_authority();
   const Certificate root = parse(authority.certificate());
@@ -216,7 +237,9 @@ TEST(Authority, WhatIsNoEndorsementKeyOrNoSubjectGetsNoCertificate) {
     ASSERT_FALSE(refused) << model;
     EXPECT_EQ(refused.error().code, ErrorCode::invalid_argument);
   }
+  EXPECT_EQ(authority.certified(), 0U);
   ASSERT_TRUE(authority.certify_endorsement_key(key, subject()));
+  EXPECT_EQ(authority.certified(), 1U);
   key[6] ^= std::byte{4};  // the attribute `sign` beside `restricted`
   const auto refused = authority.certify_endorsement_key(key, subject());
   ASSERT_FALSE(refused);

@@ -39,7 +39,7 @@ check() {
 check "start stop" st
 check "power-cycle" po
 check "park" pa
-check "create delete denied doctor explain host-key list park power-cycle release set show start stop version watch" ""
+check "ca create delete denied doctor explain host-key list park power-cycle release set show start stop version watch" ""
 check "web web-2" start w
 check "db web web-2" stop web ""
 check "db web web-2" denied --limit 5 ""
@@ -56,6 +56,8 @@ check "" list ""
 check "rotate" host-key ""
 check "db web web-2" set ""
 check "never" set web --park-after n
+check "export show" ca ""
+check "export" ca e
 check "db" --socket /s show d
 if [[ $(cat "$work/asked") != "--socket /s __complete devices" ]]; then
   echo "FAIL: --socket is not passed on: $(cat "$work/asked")"

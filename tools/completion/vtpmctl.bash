@@ -61,6 +61,14 @@ _vtpmctl() {
         return
         ;;
       host-key) words=rotate ;;
+      ca)
+        if [[ $prev == export ]]; then
+          mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+          compopt -o filenames 2>/dev/null
+          return
+        fi
+        words="show export"
+        ;;
       help) words=$(_vtpmctl_words __complete verbs) ;;
     esac
   fi

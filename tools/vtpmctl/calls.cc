@@ -43,6 +43,9 @@ Outcome<v1::DeniedReply> Session::call(const v1::DeniedRequest& request) {
 Outcome<v1::DoctorReply> Session::call(const v1::DoctorRequest& request) {
   return unary(*this, &v1::Observe::Stub::Doctor, request, environment_.doctor_timeout);
 }
+Outcome<v1::CaCertificateReply> Session::call(const v1::CaCertificateRequest& request) {
+  return unary(*this, &v1::Observe::Stub::CaCertificate, request, environment_.call_timeout);
+}
 Outcome<v1::Device> Session::call(const v1::CreateRequest& request) {
   return unary(*this, &v1::Admin::Stub::Create, request, environment_.call_timeout);
 }

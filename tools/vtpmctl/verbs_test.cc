@@ -2,6 +2,8 @@
 // Each verb, as a person and as a script sees it.
 #include <gmock/gmock.h>
 
+#include <fstream>
+
 #include "fake_vtpmd.h"
 
 namespace vtpm::ctl {
@@ -286,6 +288,39 @@ TEST_F(Verbs, HostKeyRotate) {
   EXPECT_EQ(run({"host-key"}), 2);
   EXPECT_EQ(run({"host-key", "show"}), 2);
   EXPECT_THAT(state.calls, ElementsAre("RotateHostKey", "RotateHostKey"));
+}
+
+TEST_F(Verbs, CaShowAndExport) {
+  state.root.set_pem("-----BEGIN CERTIFICATE-----\nMII=\n-----END CERTIFICATE-----\n");
+  state.root.set_subject("CN=root\x1b");
+  state.root.set_sha256("\xab\x01");
+  state.root.set_not_before(1'762'178'531);
+  state.root.set_not_after(253402300799);
+  state.root.set_certified(3);
+  EXPECT_EQ(run({"ca", "show"}), 0) << err;
+  EXPECT_EQ(out,
+            "subject      CN=root\\x1b\nsha256       AB:01\nvalid from   2025-11-03\n"
+            "valid until  no end\ncertified    3 since vtpmd started\n");
+  EXPECT_EQ(run({"ca", "show", "-o", "json"}), 0);
+  EXPECT_EQ(json()["sha256"], "ab01");
+  EXPECT_EQ(json()["not_before"], "2025-11-03");
+  EXPECT_EQ(json()["not_after"], nullptr);
+  EXPECT_EQ(json()["certified"], 3);
+  EXPECT_EQ(json()["certificate"], state.root.pem());
+
+  EXPECT_EQ(run({"ca", "export"}), 0);
+  EXPECT_EQ(out, state.root.pem());
+  const std::string file = root.path() / "root.pem";
+  EXPECT_EQ(run({"ca", "export", file}), 0);
+  EXPECT_THAT(out, HasSubstr("sha256  AB:01\n"));
+  std::ifstream written(file);
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(written), {}), state.root.pem());
+
+  EXPECT_EQ(run({"ca", "export", root.path() / "no/such/folder"}), 1);
+  EXPECT_THAT(err, HasSubstr("No such file"));
+  EXPECT_EQ(run({"ca"}), 2);
+  EXPECT_EQ(run({"ca", "delete"}), 2);
+  EXPECT_EQ(run({"ca", "show", file}), 2);
 }
 
 v1::DeniedCommand make_denied() {

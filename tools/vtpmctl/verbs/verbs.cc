@@ -81,6 +81,14 @@ constexpr Verb kVerbs[] = {
      "Examples:\n"
      "  vtpmctl host-key rotate\n",
      declare_host_key},
+    {"ca", "Show or export the root certificate of this host.",
+     "It vouches for the endorsement keys of the host's devices: give it to those who verify "
+     "them,\n"
+     "and let them compare the fingerprint. Its key never leaves vtpmd.\n\n"
+     "Examples:\n"
+     "  vtpmctl ca show\n"
+     "  vtpmctl ca export host-root.pem\n",
+     declare_ca},
     {"watch", "Print what happens to devices, until interrupted.",
      "Examples:\n"
      "  vtpmctl watch\n"

@@ -37,6 +37,7 @@ Action declare_power_cycle(Arguments& arguments);
 Action declare_park(Arguments& arguments);
 Action declare_release(Arguments& arguments);
 Action declare_host_key(Arguments& arguments);
+Action declare_ca(Arguments& arguments);
 Action declare_watch(Arguments& arguments);
 Action declare_denied(Arguments& arguments);
 Action declare_explain(Arguments& arguments);
