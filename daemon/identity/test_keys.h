@@ -36,19 +36,27 @@ inline constexpr std::array<Form, 8> kForms = {{
     {"P-521", 5, 0x000d, 256, 64, 66, kHigh},
 }};
 
-// A number that passes for the product of two primes, and takes no time to make: nobody knows its
-// factors.
+// A product of two primes: the larger one is everybody's (RFC 3526), so that it takes no time to
+// make. OpenSSL's check of a modulus is random, and now and then refuses one that has a small
+// factor, so no other number will do. For other lengths, which are refused for that: just a number.
 inline Number make_modulus(int bits) {
-  const OwnedBy<BN_CTX, BN_CTX_free> context(BN_CTX_new());
-  const Number small(BN_new()), rest(BN_new());
-  BN_set_word(small.get(), 3);
-  for (BN_ULONG prime = 5; prime < 752; prime += 2)
-    if (BN_mod_word(small.get(), prime) != 0) BN_mul_word(small.get(), prime);
   Number modulus(BN_new());
-  do {
-    if (BN_rand(modulus.get(), bits, BN_RAND_TOP_ONE, BN_RAND_BOTTOM_ODD) != 1) std::abort();
-    BN_gcd(rest.get(), modulus.get(), small.get(), context.get());
-  } while (BN_is_one(rest.get()) != 1);
+  BIGNUM* (*known)(BIGNUM*) = nullptr;
+  switch (bits) {
+    case 2048: known = BN_get_rfc3526_prime_1536; break;
+    case 3072: known = BN_get_rfc3526_prime_2048; break;
+    case 4096: known = BN_get_rfc3526_prime_3072; break;
+    default:
+      if (BN_rand(modulus.get(), bits, BN_RAND_TOP_TWO, BN_RAND_BOTTOM_ODD) != 1) std::abort();
+      return modulus;
+  }
+  const OwnedBy<BN_CTX, BN_CTX_free> context(BN_CTX_new());
+  const Number larger(known(nullptr)), smaller(BN_new());
+  const int rest = bits - BN_num_bits(larger.get());
+  if (BN_generate_prime_ex(smaller.get(), rest, 0, nullptr, nullptr, nullptr) != 1 ||
+      BN_mul(modulus.get(), larger.get(), smaller.get(), context.get()) != 1 ||
+      BN_num_bits(modulus.get()) != bits)
+    std::abort();
   return modulus;
 }
 
