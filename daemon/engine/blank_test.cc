@@ -65,7 +65,7 @@ TEST(Blank, TwoDifferInRandomnessAndClockOnlyAfterStartup) {
   constexpr std::size_t kTimers = std::size_t{3} * (3 + 8);
   const std::size_t orderly_end = p.drbg_seed.offset + p.drbg_seed.size + kLastValue + kTimers;
   for (const std::size_t i : differences(first, second)) {
-    const bool in_epoch = i >= p.time_epoch && i < p.time_epoch + 4;
+    const bool in_epoch = i >= p.time_epoch.offset && i < p.time_epoch.offset + p.time_epoch.size;
     const bool in_orderly = i >= p.clock && i < orderly_end;
     EXPECT_TRUE(in_epoch || in_orderly) << "offset " << i;
   }

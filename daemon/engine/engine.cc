@@ -13,6 +13,7 @@
 #include "engine/clock.h"
 #include "engine/libtpms_host.h"
 #include "engine/state_blob.h"
+#include "engine/transplant.h"
 #include "engine/warm_up.h"
 
 namespace vtpm::engine {
@@ -59,6 +60,13 @@ class LibtpmsEngine final : public Engine {
   }
   Result<void> shutdown_clear() override {
     return platform_command(std::as_bytes(std::span(kShutdownClear)), "Shutdown");
+  }
+  Result<void> take_identity(ByteView manufactured) override {
+    VTPM_TRY(const SecretBytes running, tpm_->volatile_state());
+    VTPM_TRY(const RunningState state, transplant(manufactured, tpm_->permanent(), running));
+    tpm_.reset();  // libtpms has one TPM at a time
+    VTPM_TRY(tpm_, LibtpmsHost::power_on(state.permanent, state.volatile_state));
+    return {};
   }
   Result<bool> established() override { return tpm_->established(); }
   Result<void> reset_established(std::uint8_t locality) override {

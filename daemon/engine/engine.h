@@ -64,6 +64,13 @@ class Engine {
   // TPM2_Shutdown(CLEAR), so that the next start counts as orderly.
   virtual Result<void> shutdown_clear() = 0;
 
+  // Read-only -> read-write, between two commands: the permanent state becomes `manufactured`, a
+  // state of Origin::fresh with what was made in it since, and keeps of the old one the PCR banks,
+  // the clock and the counts of resets. PCRs, sessions, hash sequences and the NULL hierarchy go
+  // on; the storage and endorsement hierarchies are enabled. After an error the engine is of no
+  // more use; the last checkpoint is.
+  virtual Result<void> take_identity(ByteView manufactured) = 0;
+
   // For the socket's control protocol (GET/RESET_TPMESTABLISHED, TPM_IO_Hash_*).
   virtual Result<bool> established() = 0;
   virtual Result<void> reset_established(std::uint8_t locality) = 0;

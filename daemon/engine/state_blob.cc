@@ -120,12 +120,14 @@ class Walk {
   std::string problem_;
 };
 
-void walk_pcr_selections(Walk& w) {  // TPML_PCR_SELECTION
+Field walk_pcr_selections(Walk& w) {  // TPML_PCR_SELECTION
+  const std::size_t begin = w.offset();
   const std::uint32_t count = w.u32();
   for (std::uint32_t i = 0; i < count && w.ok(); ++i) {
     w.u16();  // hash algorithm
     w.pass(w.u8());
   }
+  return {begin, w.offset() - begin};
 }
 
 struct Orderly {
@@ -241,7 +243,7 @@ Result<PermanentLayout> parse_permanent(ByteView blob) {
   p.total_reset_count = w.fixed<8>();
   p.reset_count = w.fixed<4>();
   w.skip_block();  // PCR policies
-  walk_pcr_selections(w);
+  p.pcr_banks = walk_pcr_selections(w);
   w.tpm2b();      // ppList
   w.fixed<16>();  // failedTries, maxTries, recoveryTime, lockoutRecovery
   w.u8();         // lockOutAuthEnabled
@@ -251,12 +253,12 @@ Result<PermanentLayout> parse_permanent(ByteView blob) {
   w.fixed<8>();   // auditCounter
   w.fixed<12>();  // algorithmSet, firmware versions
   const std::uint8_t epoch_size = w.u8();
-  p.time_epoch = w.offset();
+  p.time_epoch = {w.offset(), epoch_size};
   w.pass(epoch_size);
   bool newer = false;  // what versions 3 and 4 of the structure added
   const std::size_t end = w.open_block(newer);
   if (newer) {
-    walk_pcr_selections(w);  // banks after the next reset
+    p.next_pcr_banks = walk_pcr_selections(w);
     bool with_compat = false;
     const std::size_t compat_end = w.open_block(with_compat);
     if (!with_compat) w.complain("no seed compatibility levels");

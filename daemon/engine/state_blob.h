@@ -28,8 +28,9 @@ struct PermanentLayout {
   Field platform_proof, storage_proof, endorsement_proof;
   std::size_t total_reset_count = 0;  // u64
   std::size_t reset_count = 0;        // u32
+  Field pcr_banks, next_pcr_banks;    // TPML_PCR_SELECTION, now and after the next reset
   std::size_t orderly_state = 0;      // u16
-  std::size_t time_epoch = 0;
+  Field time_epoch;
   std::size_t seed_compat = 0;  // 3 bytes: endorsement, storage, platform
   std::size_t clock = 0;        // u64
   Field drbg_seed;

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/transplant.h"
+
+#include <algorithm>
+
+#include "engine/state_blob.h"
+
+namespace vtpm::engine {
+namespace {
+
+ByteView view(ByteView blob, const Field& field) { return blob.subspan(field.offset, field.size); }
+
+Result<void> copy(ByteView from, const Field& source, SecretBytes& to, const Field& target) {
+  if (source.size != target.size)
+    return fail(ErrorCode::corrupt, "a field of the new identity has another size than the old one",
+                "both must be written by the same libtpms");
+  std::ranges::copy(view(from, source), to.begin() + static_cast<std::ptrdiff_t>(target.offset));
+  return {};
+}
+
+// What of the old permanent state goes on: the banks that the PCRs are in, time and resets as
+// clients have seen them, and that the TPM runs.
+Result<void> take_over(ByteView old, SecretBytes& permanent) {
+  VTPM_TRY(const PermanentLayout from, parse_permanent(old));
+  VTPM_TRY(const PermanentLayout to, parse_permanent(permanent));
+  VTPM_CHECK(copy(old, from.pcr_banks, permanent, to.pcr_banks));
+  VTPM_CHECK(copy(old, from.next_pcr_banks, permanent, to.next_pcr_banks));
+  VTPM_CHECK(copy(old, from.time_epoch, permanent, to.time_epoch));
+  VTPM_CHECK(copy(old, {from.clock, 8}, permanent, {to.clock, 8}));
+  VTPM_CHECK(copy(old, {from.total_reset_count, 8}, permanent, {to.total_reset_count, 8}));
+  VTPM_CHECK(copy(old, {from.reset_count, 4}, permanent, {to.reset_count, 4}));
+  return copy(old, {from.orderly_state, 2}, permanent, {to.orderly_state, 2});
+}
+
+// libtpms compares its copies of the seeds with the permanent state, and there is a length word
+// before each of them.
+void put_seeds(ByteView permanent, const PermanentLayout& p, SecretBytes& volatile_state,
+               std::size_t offset) {
+  for (const Field& seed : {p.endorsement_seed, p.storage_seed, p.platform_seed}) {
+    offset += 2;
+    std::ranges::copy(view(permanent, seed),
+                      volatile_state.begin() + static_cast<std::ptrdiff_t>(offset));
+    offset += seed.size;
+  }
+}
+
+}  // namespace
+
+Result<RunningState> transplant(ByteView manufactured, ByteView permanent,
+                                ByteView volatile_state) {
+  VTPM_TRY(const bool nothing_new, is_blank(manufactured));
+  if (nothing_new) return fail(ErrorCode::corrupt, "the new identity has no seeds");
+  VTPM_TRY(const bool was_blank, is_blank(permanent));
+  if (!was_blank) return fail(ErrorCode::failed_precondition, "the TPM has an identity already");
+
+  RunningState next{to_secret(manufactured), to_secret(volatile_state)};
+  VTPM_CHECK(take_over(permanent, next.permanent));
+  VTPM_TRY(const PermanentLayout p, parse_permanent(next.permanent));
+  // Random numbers that came from the blank state's generator say nothing of those to come.
+  VTPM_CHECK(renew_randomness(next.volatile_state, true));
+  VTPM_TRY(const VolatileLayout v, parse_volatile(next.volatile_state));
+  for (const std::size_t enabled :
+       {v.storage_enabled, v.endorsement_enabled, v.platform_nv_enabled})
+    next.volatile_state[enabled] = std::byte{1};
+  put_seeds(next.permanent, p, next.volatile_state, v.seed_copies);
+  VTPM_CHECK(rehash_volatile(next.volatile_state));
+  return next;
+}
+
+}  // namespace vtpm::engine
