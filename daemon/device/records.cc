@@ -88,6 +88,7 @@ std::vector<Result<Version>> Records::commit_all(std::vector<Store::CommitReques
     next.version.generation++;
     if (!request.wrapped_key.empty()) next.wrapped_key = request.wrapped_key;
     next.state = request.state;
+    if (request.mode != 0) next.settings.mode = request.mode;
     VTPM_TRY(next.voucher, vault_.vouch(next, run_));
     request.voucher = next.voucher;
     return next;

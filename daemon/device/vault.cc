@@ -122,8 +122,10 @@ Result<std::optional<Checkpoint>> Vault::open(const store::Record& record) {
 }
 
 Result<store::Store::CommitRequest> Vault::prepare(const store::Record& record,
-                                                   const Checkpoint& checkpoint) {
+                                                   const Checkpoint& checkpoint,
+                                                   std::uint8_t mode) {
   store::Store::CommitRequest request;
+  request.mode = mode;
   request.uuid = record.uuid;
   request.expected = record.version;
   VTPM_TRY(const SecretBytes* key, key_of(record, request.wrapped_key));

@@ -20,9 +20,10 @@ class Vault {
   // The state in a record; nullopt if it has none.
   Result<std::optional<Checkpoint>> open(const store::Record& record);
 
-  // What store::Store::commit_all needs to make `checkpoint` the next state of `record`.
+  // What store::Store::commit_all needs to make `checkpoint` the next state of `record`, and `mode`
+  // its mode.
   Result<store::Store::CommitRequest> prepare(const store::Record& record,
-                                              const Checkpoint& checkpoint);
+                                              const Checkpoint& checkpoint, std::uint8_t mode = 0);
   void forget(const Uuid& uuid) { keys_.erase(uuid); }
 
   // A voucher says that this manager wrote the whole record, its settings and version included, in

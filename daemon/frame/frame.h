@@ -34,7 +34,13 @@ inline constexpr std::uint32_t kRcAuthSize = 0x144;
 inline constexpr std::uint32_t kRcReadOnly = 0x156;  // library specification V184
 
 // Command codes used by name (Part 2, 6.5.2); commands.h has all of them.
+inline constexpr std::uint32_t kCcEvictControl = 0x120;
+inline constexpr std::uint32_t kCcHierarchyControl = 0x121;
+inline constexpr std::uint32_t kCcHierarchyChangeAuth = 0x129;
+inline constexpr std::uint32_t kCcNvDefineSpace = 0x12a;
 inline constexpr std::uint32_t kCcCreatePrimary = 0x131;
+inline constexpr std::uint32_t kCcNvWrite = 0x137;
+inline constexpr std::uint32_t kCcNvWriteLock = 0x138;
 inline constexpr std::uint32_t kCcStartup = 0x144;
 inline constexpr std::uint32_t kCcContextLoad = 0x161;
 inline constexpr std::uint32_t kCcFlushContext = 0x165;

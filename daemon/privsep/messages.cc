@@ -25,7 +25,12 @@ enum class Type : std::uint16_t {
   commit = 7,
   denied = 8,
   stopped = 9,
-  adopt = 10,  // from 20 on: fork_messages.cc
+  adopt = 10,
+  take_identity = 11,
+  manufacture = 12,
+  made_keys = 13,
+  certificates = 14,
+  manufactured = 15,  // from 20 on: fork_messages.cc
 };
 
 constexpr std::size_t kMaxText = 512;
@@ -45,6 +50,28 @@ E checked_enum(Reader& in, E last) {
   return static_cast<E>(value);
 }
 
+void put_list(SecretWriter& w, const std::vector<Bytes>& items) {
+  w.u8(static_cast<std::uint8_t>(items.size()));
+  for (const Bytes& item : items) w.sized16(item);
+}
+std::vector<Bytes> list(Reader& in) {
+  const std::uint8_t count = in.u8();
+  if (count > kMaxEndorsementKeys) in.fail();
+  std::vector<Bytes> items;
+  for (std::uint8_t i = 0; i < count && in.ok(); i++) {
+    const ByteView item = in.sized16();
+    if (item.empty() || item.size() > kMaxCertificate) in.fail();
+    items.push_back(to_bytes(item));
+  }
+  return items;
+}
+
+SecretBytes permanent(Reader& in) {
+  const ByteView state = in.sized32();
+  if (state.empty() || state.size() > kMaxPermanentState) in.fail();
+  return to_secret(state);
+}
+
 }  // namespace
 
 SecretBytes encode(const Message& message) {
@@ -57,7 +84,7 @@ SecretBytes encode(const Message& message) {
                    head(Type::start);
                    w.bytes(m.device.bytes).sized16(clipped(m.name));
                    w.u8(u8(m.node)).u8(u8(m.mode)).u8(u8(m.kind));
-                   w.u8(u8(m.linux_hmac)).u8(u8(m.firmware)).u8(u8(m.fresh)).u8(u8(m.failed));
+                   w.u8(u8(m.linux_hmac)).u8(u8(m.firmware)).u8(u8(m.failed));
                    w.sized32(vtpm::encode(m.checkpoint));
                  },
                  [&](const Stop& m) {
@@ -98,6 +125,28 @@ SecretBytes encode(const Message& message) {
                    w.u64(m.sequence).u8(u8(m.asked_by_host));
                  },
                  [&](const Adopt&) { head(Type::adopt); },
+                 [&](const TakeIdentity& m) {
+                   head(Type::take_identity);
+                   w.sized32(m.manufactured);
+                 },
+                 [&](const Manufacture& m) {
+                   head(Type::manufacture);
+                   w.u8(u8(m.profile));
+                 },
+                 [&](const MadeKeys& m) {
+                   head(Type::made_keys);
+                   w.u32(m.manufacturer).sized16(clipped(m.model)).u32(m.firmware_version);
+                   w.u32(m.spec_level).u32(m.spec_revision);
+                   put_list(w, m.keys);
+                 },
+                 [&](const Certificates& m) {
+                   head(Type::certificates);
+                   put_list(w, m.certificates);
+                 },
+                 [&](const Manufactured& m) {
+                   head(Type::manufactured);
+                   w.sized32(m.permanent);
+                 },
              },
              message);
   return out;
@@ -117,7 +166,6 @@ Result<Message> decode(ByteView bytes) {
       m.kind = checked_enum(in, DeviceKind::open);
       m.linux_hmac = checked_bool(in);
       m.firmware = checked_bool(in);
-      m.fresh = checked_bool(in);
       m.failed = checked_bool(in);
       VTPM_TRY(m.checkpoint, decode_checkpoint(in.sized32()));
       message = std::move(m);
@@ -159,6 +207,21 @@ Result<Message> decode(ByteView bytes) {
       break;
     }
     case Type::adopt: message = Adopt{}; break;
+    case Type::take_identity: message = TakeIdentity{permanent(in)}; break;
+    case Type::manufacture: message = Manufacture{checked_enum(in, IdentityProfile::full)}; break;
+    case Type::made_keys: {
+      MadeKeys m;
+      m.manufacturer = in.u32();
+      m.model = text(in.sized16());
+      m.firmware_version = in.u32();
+      m.spec_level = in.u32();
+      m.spec_revision = in.u32();
+      m.keys = list(in);
+      message = std::move(m);
+      break;
+    }
+    case Type::certificates: message = Certificates{list(in)}; break;
+    case Type::manufactured: message = Manufactured{permanent(in)}; break;
     default: in.fail(); break;
   }
   if (!in.done()) return fail(ErrorCode::corrupt, "message between processes: malformed");

@@ -14,8 +14,17 @@
 //   Adopt                    ->                     from a new manager: an open Commit is sent
 //   again
 //                            <- Ready               and this too, once no Commit is open
+//   TakeIdentity             ->                     read-only becomes read-write
+//                            <- Commit              with the new identity inside
 //   Stop                     ->                     then VTPM_IOC_WAKE, or the socket wakes it
 //                            <- Stopped             last checkpoint is in journal (and store)
+//
+// One that makes an identity has no node and no journal:
+//
+//   Manufacture              ->
+//                            <- MadeKeys | Failed   endorsement keys, to be certified
+//   Certificates             ->
+//                            <- Manufactured        and it ends
 #pragma once
 
 #include <cstdint>
@@ -34,6 +43,8 @@ namespace vtpm::privsep {
 enum class NodeKind : std::uint8_t { kernel = 1, socket = 2 };
 enum class DeviceMode : std::uint8_t { read_only = 1, read_write = 2 };
 enum class DeviceKind : std::uint8_t { container = 1, vm = 2, open = 3 };
+// Which endorsement keys an identity has (worker/key_templates.h).
+enum class IdentityProfile : std::uint8_t { standard = 1, ecc = 2, full = 3 };
 
 // manager -> worker, first message. Descriptors: journal (not if `failed`), then the engine fd
 // (kernel) or the data and control listeners (socket).
@@ -45,7 +56,6 @@ struct Start {
   DeviceKind kind = DeviceKind::container;
   bool linux_hmac = false;
   bool firmware = false;  // nobody else sends TPM2_Startup(CLEAR) at power-on: the worker does
-  bool fresh = false;     // no permanent state yet: manufacture one (read-write)
   bool failed = false;    // no state at all: answer every command with TPM_RC_FAILURE
   Checkpoint checkpoint;  // what to resume from; its incarnation is the worker's own
 };
@@ -55,6 +65,18 @@ struct Stop {
     power_off = 2,  // TPM2_Shutdown(CLEAR), commit the permanent state, drop the volatile one
   };
   How how = How::park;
+};
+// A read-only device that runs gets the identity that another worker has made. It commits what it
+// is then; the store's answer makes it read-write.
+struct TakeIdentity {
+  SecretBytes manufactured;  // libtpms permanent state
+};
+// First message, without descriptors.
+struct Manufacture {
+  IdentityProfile profile = IdentityProfile::standard;
+};
+struct Certificates {
+  std::vector<Bytes> certificates;  // X.509, DER; in the order of the keys
 };
 struct Committed {
   std::uint64_t sequence = 0;
@@ -85,19 +107,35 @@ struct Denied {
   std::uint64_t sequence = 0;
   std::uint32_t suppressed = 0;  // refusals since the last message that were not reported
 };
+// The endorsement keys of a new identity, and the properties of its TPM (Part 2, 6.13) that belong
+// in their certificates.
+struct MadeKeys {
+  std::uint32_t manufacturer = 0;
+  std::string model;  // the vendor strings
+  std::uint32_t firmware_version = 0;
+  std::uint32_t spec_level = 0;
+  std::uint32_t spec_revision = 0;
+  std::vector<Bytes> keys;  // TPMT_PUBLIC
+};
+struct Manufactured {
+  SecretBytes permanent;  // libtpms permanent state, powered off in order
+};
 struct Stopped {
   std::uint64_t sequence = 0;
   bool asked_by_host = false;  // the socket's control channel said SHUTDOWN
 };
 
 using Message =
-    std::variant<Start, Stop, Committed, Refused, Ready, Failed, Commit, Denied, Stopped, Adopt>;
+    std::variant<Start, Stop, Committed, Refused, Ready, Failed, Commit, Denied, Stopped, Adopt,
+                 TakeIdentity, Manufacture, MadeKeys, Certificates, Manufactured>;
 
 // A crash is a death by the worker's own fault, not a SIGKILL or SIGTERM from outside.
 bool is_crash(int wait_status);
 
 inline constexpr std::size_t kMaxMessage = std::size_t{200} * 1024;
 inline constexpr std::size_t kMaxDescriptors = 4;
+inline constexpr std::size_t kMaxEndorsementKeys = 8;  // of an identity
+inline constexpr std::size_t kMaxCertificate = 2048;   // and of a key's public area
 
 SecretBytes encode(const Message& message);
 Result<Message> decode(ByteView bytes);

@@ -33,7 +33,6 @@ Start full_start() {
   s.kind = DeviceKind::open;
   s.linux_hmac = true;
   s.firmware = true;
-  s.fresh = true;
   s.failed = true;
   s.checkpoint = full_checkpoint();
   return s;
@@ -51,6 +50,16 @@ std::vector<Message> one_of_each() {
   all.emplace_back(Denied{0x131, 7, 3, 0x922, 99, 12});
   all.emplace_back(Stopped{77, true});
   all.emplace_back(Adopt{});
+  all.emplace_back(TakeIdentity{to_secret(as_bytes("a new identity"))});
+  all.emplace_back(Manufacture{IdentityProfile::full});
+  all.emplace_back(MadeKeys{0x49424d00,
+                            "SW TPM",
+                            0x20191023,
+                            0,
+                            164,
+                            {to_bytes(as_bytes("one key")), to_bytes(as_bytes("another"))}});
+  all.emplace_back(Certificates{{to_bytes(as_bytes("certificate"))}});
+  all.emplace_back(Manufactured{to_secret(as_bytes("permanent"))});
   return all;
 }
 
@@ -76,17 +85,15 @@ TEST(Messages, FieldsArriveWhereTheyBelong) {
   EXPECT_EQ(start.mode, DeviceMode::read_write);
   EXPECT_EQ(start.kind, DeviceKind::open);
   EXPECT_TRUE(same(start.checkpoint, full_checkpoint()));
-  for (int bit = 0; bit < 4; bit++) {  // each flag alone: none stands for another
+  for (int bit = 0; bit < 3; bit++) {  // each flag alone: none stands for another
     Start one;
     one.linux_hmac = bit == 0;
     one.firmware = bit == 1;
-    one.fresh = bit == 2;
-    one.failed = bit == 3;
+    one.failed = bit == 2;
     const auto got = decode(encode(Message{one}));
     ASSERT_TRUE(got);
     EXPECT_EQ(std::get<Start>(*got).linux_hmac, one.linux_hmac);
     EXPECT_EQ(std::get<Start>(*got).firmware, one.firmware);
-    EXPECT_EQ(std::get<Start>(*got).fresh, one.fresh);
     EXPECT_EQ(std::get<Start>(*got).failed, one.failed);
   }
   const auto denied = decode(encode(Message{Denied{0x131, 7, 3, 0x922, 99, 12}}));
@@ -116,7 +123,7 @@ TEST(Messages, ValuesThatNoSenderMeansAreRefused) {
   const SecretBytes good = encode(Message{start});
   constexpr std::size_t enums = 2 + 16 + 2;  // type, uuid, length of the name
   const std::array<int, 3> largest{2, 2, 3};
-  for (std::size_t i = 0; i < 7; i++)
+  for (std::size_t i = 0; i < 6; i++)
     for (int value = 0; value < 256; value++) {
       SecretBytes bytes = good;
       bytes[enums + i] = static_cast<std::byte>(value);
@@ -137,6 +144,18 @@ TEST(Messages, ValuesThatNoSenderMeansAreRefused) {
     EXPECT_EQ(decode(only_type).has_value(), type == 10) << type;  // Adopt
     EXPECT_EQ(decode_fork(only_type).has_value(), type == 25 || type == 27) << type;
   }
+}
+
+TEST(Messages, AnIdentityHasFewKeysAndSmallCertificates) {
+  const auto fits = [](const std::vector<Bytes>& items) {
+    return decode(encode(Message{Certificates{items}})).has_value();
+  };
+  EXPECT_TRUE(fits(std::vector<Bytes>(kMaxEndorsementKeys, Bytes(kMaxCertificate))));
+  EXPECT_FALSE(fits(std::vector<Bytes>(kMaxEndorsementKeys + 1, Bytes(10))));
+  EXPECT_FALSE(fits({Bytes(kMaxCertificate + 1)}));
+  EXPECT_FALSE(fits({Bytes()}));
+  EXPECT_FALSE(decode(encode(Message{Manufactured{}}))) << "no state at all";
+  EXPECT_FALSE(decode(encode(Message{TakeIdentity{SecretBytes(kMaxPermanentState + 1)}})));
 }
 
 TEST(Messages, MessagesOfTheForkServerAreNoMessagesOfAWorker) {

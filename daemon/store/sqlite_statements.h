@@ -54,7 +54,8 @@ constexpr const char* text_of(Sql sql) {
       return "UPDATE device SET manager = ?5, epoch = epoch + 1, voucher = ?6" VTPM_IF_UNCHANGED;
     case Sql::commit:
       return "UPDATE device SET generation = generation + 1, voucher = ?6, "
-             "wrapped_key = iif(length(?5) > 0, ?5, wrapped_key)" VTPM_IF_UNCHANGED;
+             "wrapped_key = iif(length(?5) > 0, ?5, wrapped_key), "
+             "mode = iif(?7 > 0, ?7, mode)" VTPM_IF_UNCHANGED;
     case Sql::put_state:
       return "INSERT INTO state (device, epoch, generation, sealed) "
              "SELECT id, ?2, ?3, ?4 FROM device WHERE uuid = ?1 "

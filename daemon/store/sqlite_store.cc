@@ -40,7 +40,7 @@ class SqliteStore final : public Store {
   Result<Version> acquire(const Uuid& uuid, const Version& expected, const std::string& new_owner,
                           ByteView voucher) override;
   Result<Version> commit(const Uuid& uuid, const Version& expected, const SealedBlob& state,
-                         ByteView wrapped_key, ByteView voucher) override;
+                         ByteView wrapped_key, ByteView voucher, std::uint8_t mode) override;
   std::vector<Result<Version>> commit_all(const std::vector<CommitRequest>& requests) override;
   Result<void> set_powered(const Uuid& uuid, const Version& expected, bool powered,
                            ByteView voucher) override;
@@ -225,10 +225,11 @@ Result<Version> SqliteStore::acquire(const Uuid& uuid, const Version& expected,
 }
 
 Result<Version> SqliteStore::commit(const Uuid& uuid, const Version& expected,
-                                    const SealedBlob& state, ByteView wrapped_key,
-                                    ByteView voucher) {
+                                    const SealedBlob& state, ByteView wrapped_key, ByteView voucher,
+                                    std::uint8_t mode) {
   return std::move(
-      commit_all({{uuid, expected, state, to_bytes(wrapped_key), to_bytes(voucher)}}).front());
+      commit_all({{uuid, expected, state, to_bytes(wrapped_key), to_bytes(voucher), mode}})
+          .front());
 }
 
 std::vector<Result<Version>> SqliteStore::commit_all(const std::vector<CommitRequest>& requests) {
@@ -271,7 +272,7 @@ Result<void> SqliteStore::commit_batch(const std::vector<CommitRequest>& request
 
 Result<Version> SqliteStore::commit_one(const CommitRequest& request) {
   VTPM_CHECK(swap(Sql::commit, request.uuid, request.expected, ByteView(request.wrapped_key),
-                  ByteView(request.voucher)));
+                  ByteView(request.voucher), std::int64_t{request.mode}));
   VTPM_CHECK(put_state(request.uuid, request.state));
   return Version{request.expected.owner, request.expected.epoch, request.expected.generation + 1};
 }

@@ -95,9 +95,10 @@ class Store {
   virtual Result<Version> acquire(const Uuid& uuid, const Version& expected,
                                   const std::string& new_owner, ByteView voucher) = 0;
   // Replaces state (and wrapped_key, if not empty): generation + 1, if version is `expected`.
-  // `state` must have been sealed under expected.epoch and expected.generation + 1.
+  // `state` must have been sealed under expected.epoch and expected.generation + 1. An identity and
+  // the mode that goes with it change together: `mode` is the new settings.mode, 0 = as it is.
   virtual Result<Version> commit(const Uuid& uuid, const Version& expected, const SealedBlob& state,
-                                 ByteView wrapped_key, ByteView voucher) = 0;
+                                 ByteView wrapped_key, ByteView voucher, std::uint8_t mode = 0) = 0;
   // Several commits in one durable transaction; each has its own result.
   struct CommitRequest {
     Uuid uuid;
@@ -105,6 +106,7 @@ class Store {
     SealedBlob state;
     Bytes wrapped_key;
     Bytes voucher;
+    std::uint8_t mode = 0;
   };
   virtual std::vector<Result<Version>> commit_all(const std::vector<CommitRequest>& requests) = 0;
 

@@ -44,13 +44,20 @@ Result<void> show_pcr_banks(engine::Engine& engine, policy::Gate& gate) {
   return {};
 }
 
-Result<void> find_null_primaries(engine::Engine& engine, policy::Gate& gate) {
+Result<std::vector<std::uint32_t>> transient_keys(engine::Engine& engine) {
   VTPM_TRY(const std::vector<std::uint32_t> handles, transient_objects(engine));
+  std::vector<std::uint32_t> keys;
   for (const std::uint32_t handle : handles) {
     VTPM_TRY(const ByteView reply, engine.process(command(frame::kCcReadPublic, {handle}), 0));
     // A hash sequence has no public area: TPM_RC_SEQUENCE.
-    if (frame::response_code(reply) == frame::kRcSuccess) gate.resume_null_primary(handle);
+    if (frame::response_code(reply) == frame::kRcSuccess) keys.push_back(handle);
   }
+  return keys;
+}
+
+Result<void> find_null_primaries(engine::Engine& engine, policy::Gate& gate) {
+  VTPM_TRY(const std::vector<std::uint32_t> keys, transient_keys(engine));
+  for (const std::uint32_t handle : keys) gate.resume_null_primary(handle);
   return {};
 }
 

@@ -4,6 +4,9 @@
 // must refuse no more than one that was not. The commands used here have no effect.
 #pragma once
 
+#include <cstdint>
+#include <vector>
+
 #include "base/result.h"
 #include "engine/engine.h"
 #include "policy/policy.h"
@@ -16,5 +19,8 @@ Result<void> show_pcr_banks(engine::Engine& engine, policy::Gate& gate);
 // A read-only device with compat=linux-hmac, which has just been resumed: the one kind of transient
 // object with a public area that its gate lets into the TPM is the null primary of Linux.
 Result<void> find_null_primaries(engine::Engine& engine, policy::Gate& gate);
+
+// The handles of transient objects that have a public area: keys, and no hash sequences.
+Result<std::vector<std::uint32_t>> transient_keys(engine::Engine& engine);
 
 }  // namespace vtpm::worker

@@ -25,7 +25,7 @@ class GateMemory : public WorkerTest {
   GateMemory() {
     start_.mode = privsep::DeviceMode::read_only;
     start_.kind = privsep::DeviceKind::open;  // its platform hierarchy is open
-    start_.fresh = false;
+    start_.checkpoint.permanent.clear();
     start_.linux_hmac = true;
   }
   void park_and_wake() {

@@ -37,6 +37,14 @@ Result<void> Keeper::keep_now() {
   return keep(last_.sequence, reply, policy::Effect::volatile_state);
 }
 
+Result<void> Keeper::keep_as_read_write() {
+  (void)engine_.take_permanent_changed();
+  mode_ = policy::Mode::read_write;
+  VTPM_TRY(last_.volatile_state, engine_.volatile_state());
+  VTPM_TRY(last_.permanent, engine_.permanent());
+  return to_store();
+}
+
 Result<void> Keeper::keep_powered_off() {
   (void)engine_.take_permanent_changed();
   last_.reply.clear();

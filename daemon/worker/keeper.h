@@ -31,6 +31,8 @@ class Keeper {
   Result<void> keep(std::uint64_t sequence, ByteView reply, policy::Effect effect);
   // Keeps the state as it is now, outside any command (power-on, reset).
   Result<void> keep_now();
+  // The device is read-write from here on: the store gets all of it, and makes it so.
+  Result<void> keep_as_read_write();
   // The final checkpoint of an orderly power-off: permanent state alone.
   Result<void> keep_powered_off();
 

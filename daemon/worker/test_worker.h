@@ -107,6 +107,15 @@ inline Bytes define_space(std::uint32_t index) {
 inline const Bytes kClearControl =  // disable = NO, by the platform
     command(0x127, {engine::testing::kPlatform}, 1, Parameters().u8(0).bytes);
 
+// A read-write device's first state, without keys.
+inline const SecretBytes& manufactured() {
+  static const SecretBytes state = [] {
+    auto tpm = engine::testing::must_start({.origin = engine::Origin::fresh});
+    return tpm->permanent().value();
+  }();
+  return state;
+}
+
 // The manager's side of one worker; each test drives it by hand.
 class WorkerTest : public ::testing::Test {
  protected:
@@ -120,7 +129,7 @@ class WorkerTest : public ::testing::Test {
     start_.mode = privsep::DeviceMode::read_write;
     start_.kind = privsep::DeviceKind::container;
     start_.firmware = true;
-    start_.fresh = true;
+    start_.checkpoint.permanent = manufactured();
     start_.checkpoint.boot_id.fill(std::byte{1});
     start_.checkpoint.incarnation = 1;
   }
@@ -241,7 +250,6 @@ class WorkerTest : public ::testing::Test {
     if (checkpoint.permanent.empty()) checkpoint.permanent = stored_.permanent;
     checkpoint.incarnation++;
     start_.checkpoint = std::move(checkpoint);
-    start_.fresh = false;
   }
   [[nodiscard]] std::string data_path() const { return folder_.path() + "/s"; }
 

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "channel/channel.h"
 #include "engine/engine.h"
+#include "engine/state_blob.h"
 #include "frame/frame.h"
 #include "journal/journal.h"
 #include "policy/policy.h"
@@ -18,6 +19,8 @@
 #include "worker/failure_mode.h"
 #include "worker/gate_memory.h"
 #include "worker/keeper.h"
+#include "worker/manufacture.h"
+#include "worker/own_command.h"
 #include "worker/platform.h"
 #include "worker/refusals.h"
 
@@ -46,6 +49,7 @@ class Worker {
   Result<void> control(const channel::Control& request);
   Result<void> read_manager();
   Result<void> handle(const privsep::Message& message);
+  Result<void> take_identity(ByteView manufactured);
   Result<void> stop(privsep::Stop::How how, bool asked_by_host);
   Result<void> send(const privsep::Message& message) {
     return privsep::send_datagram(manager_, encode(message));
@@ -189,12 +193,34 @@ Result<void> Worker::read_manager() {
 
 Result<void> Worker::handle(const privsep::Message& message) {
   if (const auto* order = std::get_if<privsep::Stop>(&message)) return stop(order->how, false);
+  if (const auto* identity = std::get_if<privsep::TakeIdentity>(&message))
+    return take_identity(identity->manufactured);
   // A new manager: no commit is open, or Keeper would have this message.
   if (std::holds_alternative<privsep::Adopt>(message)) return send(privsep::Ready{cold_});
   if (const auto* answer = std::get_if<privsep::Committed>(&message);
       answer != nullptr && keeper_.heard_before(*answer))
     return {};
   return fail(ErrorCode::internal, "the manager sent a message that a worker does not take");
+}
+
+// Between two commands, a read-only device becomes read-write. Dead before the store has taken it,
+// the device is what it was: its journal is untouched.
+Result<void> Worker::take_identity(ByteView manufactured) {
+  if (gate_.mode() != policy::Mode::read_only)
+    return fail(ErrorCode::internal, "a device that has an identity was given another");
+  // The gate has let no key in but, for linux_hmac, one of the NULL hierarchy, which goes on.
+  if (!start_.linux_hmac) {
+    VTPM_TRY(const auto keys, transient_keys(*engine_));
+    for (const std::uint32_t handle : keys) {
+      Bytes which;
+      Writer(which).u32(handle);
+      VTPM_CHECK(run_own(*engine_, {frame::kCcFlushContext}, which));
+    }
+  }
+  VTPM_CHECK(engine_->take_identity(manufactured));
+  VTPM_CHECK(keeper_.keep_as_read_write());
+  gate_.set_mode(policy::Mode::read_write);
+  return {};
 }
 
 Result<void> Worker::stop(privsep::Stop::How how, bool asked_by_host) {
@@ -214,33 +240,29 @@ Result<std::unique_ptr<engine::Engine>> start_engine(const privsep::Start& start
     options.origin = engine::Origin::restore;
     options.permanent = start.checkpoint.permanent;
     options.volatile_state = start.checkpoint.volatile_state;
-  } else {
-    options.origin = start.fresh ? engine::Origin::fresh : engine::Origin::blank;
   }
   // Failing closed: a read-write device is never given the public blank state.
   if (start.mode == privsep::DeviceMode::read_write && options.origin == engine::Origin::blank)
     return fail(ErrorCode::corrupt, "a read-write device has no permanent state");
-  if (start.mode == privsep::DeviceMode::read_only && options.origin == engine::Origin::fresh)
-    return fail(ErrorCode::internal, "a read-only device must not make an identity");
+  if (start.mode == privsep::DeviceMode::read_only && options.origin == engine::Origin::restore) {
+    VTPM_TRY(const bool blank, engine::is_blank(options.permanent));
+    if (!blank) return fail(ErrorCode::corrupt, "the state of a read-only device has an identity");
+  }
   return engine::Engine::start(options);
 }
 
-// What the manager sent first, and the descriptors that came with it.
+// What a device's worker is told first, and the descriptors that came with it.
 struct Order {
   privsep::Start start;
   std::vector<UniqueFd> descriptors;
 };
 
-Result<Order> receive_order(int manager) {
-  VTPM_TRY(privsep::Received first, privsep::receive_datagram(manager, false));
-  VTPM_TRY(privsep::Message message, privsep::decode(first.bytes));
-  auto* start = std::get_if<privsep::Start>(&message);
-  if (start == nullptr) return fail(ErrorCode::internal, "the manager's first message is no Start");
-  const std::size_t journal = start->failed ? 0 : 1;
-  const std::size_t wanted = journal + (start->node == privsep::NodeKind::kernel ? 1 : 2);
-  if (first.descriptors.size() != wanted)
+Result<void> check_descriptors(const Order& order) {
+  const std::size_t journal = order.start.failed ? 0 : 1;
+  const std::size_t wanted = journal + (order.start.node == privsep::NodeKind::kernel ? 1 : 2);
+  if (order.descriptors.size() != wanted)
     return fail(ErrorCode::internal, "Start has not the descriptors that its node needs");
-  return Order{std::move(*start), std::move(first.descriptors)};
+  return {};
 }
 
 // The node's descriptors are the last ones.
@@ -269,7 +291,17 @@ Result<std::unique_ptr<Worker>> prepare(Order order, int manager) {
 
 Result<void> work(int manager) {
   VTPM_CHECK(privsep::harden_worker());
-  VTPM_TRY(Order order, receive_order(manager));
+  VTPM_TRY(privsep::Received first, privsep::receive_datagram(manager, false));
+  VTPM_TRY(privsep::Message message, privsep::decode(first.bytes));
+  if (const auto* made = std::get_if<privsep::Manufacture>(&message)) {
+    VTPM_CHECK(privsep::enter_sandbox(privsep::NodeKind::kernel));
+    return manufacture(manager, *made);
+  }
+  auto* start = std::get_if<privsep::Start>(&message);
+  if (start == nullptr)
+    return fail(ErrorCode::internal, "the manager's first message tells no worker what to be");
+  Order order{std::move(*start), std::move(first.descriptors)};
+  VTPM_CHECK(check_descriptors(order));
   if (order.start.failed) {
     VTPM_CHECK(privsep::enter_sandbox(order.start.node));
     return serve_failure(*open_channel(order, manager), manager);

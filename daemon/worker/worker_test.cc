@@ -31,7 +31,7 @@ using WorkerDeathTest = WorkerTest;
 TEST_F(WorkerDeathTest, TheEngineStartsWithinTheSandbox) {
   warm_ = false;
   start_.mode = DeviceMode::read_only;
-  start_.fresh = false;
+  start_.checkpoint.permanent.clear();
   launch();
   if (privsep::kSanitized) {
     expect<Ready>();
@@ -59,7 +59,7 @@ TEST_F(WorkerTest, AFreshDeviceIsReadyOnlyAfterItsIdentityIsKept) {
 
 TEST_F(WorkerTest, AReadOnlyDeviceAsksTheStoreForNothing) {
   start_.mode = DeviceMode::read_only;
-  start_.fresh = false;
+  start_.checkpoint.permanent.clear();
   launch();
   expect<Ready>();
   const Client client(data_path());
@@ -215,13 +215,13 @@ TEST_F(WorkerTest, EndsWhenTheManagerIsGoneWhileACommitIsOpen) {
 }
 
 TEST_F(WorkerTest, AReadWriteDeviceWithoutStateIsNeverBlank) {
-  start_.fresh = false;
+  start_.checkpoint.permanent.clear();
   launch();
   expect<Failed>();
   EXPECT_NE(status(), 0);
 }
 
-TEST_F(WorkerTest, AReadOnlyDeviceNeverMakesAnIdentity) {
+TEST_F(WorkerTest, AReadOnlyDeviceNeverRunsAnIdentity) {
   start_.mode = DeviceMode::read_only;
   launch();
   expect<Failed>();
@@ -229,7 +229,6 @@ TEST_F(WorkerTest, AReadOnlyDeviceNeverMakesAnIdentity) {
 }
 
 TEST_F(WorkerTest, AStateThatIsNoneFailsInsteadOfStartingAnew) {
-  start_.fresh = false;
   start_.checkpoint.permanent = to_secret(as_bytes("not a state of libtpms"));
   launch();
   expect<Failed>();
@@ -273,7 +272,7 @@ TEST_F(WorkerTest, ThePlatformHierarchyIsOpenForADeviceOfKindOpen) {
 
 TEST_F(WorkerTest, AFloodOfRefusalsIsReportedInPartAndCountedInFull) {
   start_.mode = DeviceMode::read_only;
-  start_.fresh = false;
+  start_.checkpoint.permanent.clear();
   launch();
   ready();
   const Client client(data_path());

@@ -80,7 +80,12 @@ void messages(Corpus corpus) {
                                     Commit{some_checkpoint()},
                                     Denied{0x131, 3, 0, 0x156, 42, 1},
                                     Stopped{42, true},
-                                    Adopt{}};
+                                    Adopt{},
+                                    TakeIdentity{SecretBytes(40, std::byte{1})},
+                                    Manufacture{IdentityProfile::ecc},
+                                    MadeKeys{1, "model", 2, 3, 4, {Bytes(90, std::byte{2})}},
+                                    Certificates{{Bytes(30, std::byte{3})}},
+                                    Manufactured{SecretBytes(40, std::byte{4})}};
   for (const Message& message : all) corpus.put(encode(message));
   for (const ForkMessage& message :
        {ForkMessage{ForkRequest{1, {}, 2}}, ForkMessage{Forked{1, 77, 0}},

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/manufacture.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "engine/engine.h"
+#include "frame/frame.h"
+#include "worker/key_templates.h"
+#include "worker/own_command.h"
+
+namespace vtpm::worker {
+namespace {
+
+// TPM_PT: Part 2, 6.13.
+constexpr std::uint32_t kPtLevel = 0x101, kPtRevision = 0x102, kPtManufacturer = 0x105,
+                        kPtVendorString1 = 0x106, kPtFirmwareVersion1 = 0x10b;
+
+// A certificate's index: written by the platform, which closes it; read by everybody with the empty
+// authorization. PPWRITE, WRITEDEFINE, PPREAD, OWNERREAD, AUTHREAD, NO_DA, PLATFORMCREATE.
+constexpr std::uint32_t kCertificateAttributes = 0x42072001;
+constexpr std::uint16_t kAlgSha256 = 0x000b;
+constexpr std::size_t kNvChunk = 1024;  // MAX_NV_BUFFER_SIZE of libtpms
+
+Result<std::uint32_t> property(engine::Engine& engine, std::uint32_t which) {
+  Bytes ask;
+  Writer(ask).u32(frame::kCapTpmProperties).u32(which).u32(1);
+  VTPM_TRY(const ByteView reply, run_own(engine, {frame::kCcGetCapability}, ask));
+  Reader in(reply);
+  in.u8();   // moreData
+  in.u32();  // capability
+  const std::uint32_t count = in.u32();
+  const std::uint32_t name = in.u32();
+  const std::uint32_t value = in.u32();
+  if (!in.done() || count != 1 || name != which)
+    return fail(ErrorCode::internal, "the engine does not tell its properties");
+  return value;
+}
+
+Result<std::string> vendor_string(engine::Engine& engine) {
+  std::string text;
+  for (std::uint32_t i = 0; i < 4; i++) {
+    VTPM_TRY(const std::uint32_t part, property(engine, kPtVendorString1 + i));
+    for (int shift = 24; shift >= 0; shift -= 8)
+      if (const char c = static_cast<char>(part >> shift & 0xff); c != '\0') text += c;
+  }
+  while (!text.empty() && text.back() == ' ') text.pop_back();
+  return text;
+}
+
+// Makes the key, keeps it if it is to be kept; its public area.
+Result<Bytes> make_key(engine::Engine& engine, const KeyTemplate& key) {
+  Bytes parameters;
+  Writer(parameters)
+      .u16(4)  // TPM2B_SENSITIVE_CREATE: neither authorization nor data
+      .u16(0)
+      .u16(0)
+      .sized16(key.public_area)
+      .u16(0)
+      .u32(0);  // outsideInfo, creationPCR
+  VTPM_TRY(const ByteView made,
+           run_own(engine, {frame::kCcCreatePrimary, {key.hierarchy}, 1}, parameters));
+  Reader in(made);
+  const std::uint32_t handle = in.u32();
+  in.u32();  // size of the parameters
+  Bytes area = to_bytes(in.sized16());
+  if (!in.ok() || area.empty()) return fail(ErrorCode::internal, "the engine shows no public area");
+  if (key.persistent != 0) {
+    Bytes where;
+    Writer(where).u32(key.persistent);
+    VTPM_CHECK(run_own(engine, {frame::kCcEvictControl, {frame::kRhOwner, handle}, 1}, where));
+  }
+  Bytes flushed;
+  Writer(flushed).u32(handle);
+  VTPM_CHECK(run_own(engine, {frame::kCcFlushContext}, flushed));
+  return area;
+}
+
+Result<void> write_certificate(engine::Engine& engine, std::uint32_t index, ByteView certificate) {
+  Bytes area;
+  Writer(area)
+      .u32(index)
+      .u16(kAlgSha256)
+      .u32(kCertificateAttributes)
+      .u16(0)
+      .u16(static_cast<std::uint16_t>(certificate.size()));
+  Bytes define;
+  Writer(define).u16(0).sized16(area);
+  VTPM_CHECK(run_own(engine, {frame::kCcNvDefineSpace, {frame::kRhPlatform}, 1}, define));
+  for (std::size_t at = 0; at < certificate.size(); at += kNvChunk) {
+    Bytes write;
+    Writer(write)
+        .sized16(certificate.subspan(at, std::min(kNvChunk, certificate.size() - at)))
+        .u16(static_cast<std::uint16_t>(at));
+    VTPM_CHECK(run_own(engine, {frame::kCcNvWrite, {frame::kRhPlatform, index}, 1}, write));
+  }
+  VTPM_CHECK(run_own(engine, {frame::kCcNvWriteLock, {frame::kRhPlatform, index}, 1}));
+  return {};
+}
+
+Result<privsep::MadeKeys> describe(engine::Engine& engine) {
+  privsep::MadeKeys made;
+  VTPM_TRY(made.manufacturer, property(engine, kPtManufacturer));
+  VTPM_TRY(made.model, vendor_string(engine));
+  VTPM_TRY(made.firmware_version, property(engine, kPtFirmwareVersion1));
+  VTPM_TRY(made.spec_level, property(engine, kPtLevel));
+  VTPM_TRY(made.spec_revision, property(engine, kPtRevision));
+  return made;
+}
+
+Result<privsep::Certificates> have_certified(int manager, const privsep::MadeKeys& made) {
+  VTPM_CHECK(privsep::send_datagram(manager, encode(privsep::Message{made})));
+  VTPM_TRY(const privsep::Received received, privsep::receive_datagram(manager, false));
+  if (received.bytes.empty())
+    return fail(ErrorCode::unavailable, "the manager is gone before it has certified the keys");
+  VTPM_TRY(privsep::Message message, privsep::decode(received.bytes));
+  auto* answer = std::get_if<privsep::Certificates>(&message);
+  if (answer == nullptr || answer->certificates.size() != made.keys.size())
+    return fail(ErrorCode::internal, "the manager sent no certificates for the keys");
+  return std::move(*answer);
+}
+
+}  // namespace
+
+Result<void> manufacture(int manager, const privsep::Manufacture& order) {
+  VTPM_TRY(const auto engine, engine::Engine::start({.origin = engine::Origin::fresh}));
+  VTPM_CHECK(engine->startup_clear());
+  VTPM_TRY(privsep::MadeKeys made, describe(*engine));
+  std::vector<std::uint32_t> indices;
+  for (const KeyTemplate& key : key_templates(order.profile)) {
+    VTPM_TRY(Bytes area, make_key(*engine, key));
+    if (key.certificate_index == 0) continue;
+    made.keys.push_back(std::move(area));
+    indices.push_back(key.certificate_index);
+  }
+  VTPM_TRY(const privsep::Certificates signed_keys, have_certified(manager, made));
+  for (std::size_t i = 0; i < indices.size(); i++)
+    VTPM_CHECK(write_certificate(*engine, indices[i], signed_keys.certificates[i]));
+  VTPM_CHECK(engine->shutdown_clear());
+  VTPM_TRY(SecretBytes permanent, engine->permanent());
+  return privsep::send_datagram(
+      manager, encode(privsep::Message{privsep::Manufactured{std::move(permanent)}}));
+}
+
+}  // namespace vtpm::worker

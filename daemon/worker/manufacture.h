@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// Manufacture: the life of a worker that makes an identity, and serves nobody.
+//
+// A TPM is manufactured, its endorsement keys and its storage root key are made by its own
+// commands, the manager certifies what it shows, the certificates go into NV. The result is a
+// permanent state that was powered off in order. Nothing of it is kept here.
+// Source: US 12,386,650, figure 7; Documentation/design/identity.rst.
+#pragma once
+
+#include "base/result.h"
+#include "privsep/messages.h"
+
+namespace vtpm::worker {
+
+// The whole conversation on `manager` after `order`. The process has left the host already.
+Result<void> manufacture(int manager, const privsep::Manufacture& order);
+
+}  // namespace vtpm::worker

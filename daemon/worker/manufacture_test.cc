@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "worker/manufacture.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "engine/state_blob.h"
+#include "worker/key_templates.h"
+#include "worker/test_worker.h"
+
+namespace vtpm::worker {
+namespace {
+
+using namespace testing;
+using engine::Engine;
+using engine::Origin;
+using engine::testing::kEndorsement;
+using engine::testing::must_start;
+using engine::testing::startup;
+using privsep::Certificates;
+using privsep::Failed;
+using privsep::IdentityProfile;
+using privsep::MadeKeys;
+using privsep::Manufacture;
+using privsep::Manufactured;
+
+class ManufactureTest : public WorkerTest {
+ protected:
+  void begin(IdentityProfile profile) {
+    static const bool warm = Engine::warm_up().has_value();
+    ASSERT_TRUE(warm);
+    std::array<int, 2> ends{};
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()), 0);
+    manager_.reset(ends[0]);
+    UniqueFd theirs(ends[1]);
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      manager_.reset();
+      ::_exit(worker::run(std::move(theirs)));
+    }
+    tell(Manufacture{profile});
+  }
+  // A manager whose certificates are as long as is usual, and tell the keys apart.
+  SecretBytes make(IdentityProfile profile) {
+    begin(profile);
+    keys_ = expect<MadeKeys>();
+    Certificates answer;
+    for (std::size_t i = 0; i < keys_.keys.size(); i++)
+      answer.certificates.emplace_back(1100 + i, std::byte{static_cast<unsigned char>(0x30 + i)});
+    tell(answer);
+    SecretBytes made = expect<Manufactured>().permanent;
+    EXPECT_EQ(status(), 0);
+    return made;
+  }
+  static Bytes read_public(Engine& tpm, std::uint32_t handle) {
+    const Reply reply = engine::testing::run(tpm, 0x173, {handle}, 0);
+    EXPECT_EQ(reply.rc, 0U) << std::hex << handle;
+    Reader in(reply.body);
+    return to_bytes(in.sized16());
+  }
+  MadeKeys keys_;
+};
+
+TEST_F(ManufactureTest, MakesWhatToolsLookFor) {
+  const SecretBytes made = make(IdentityProfile::standard);
+  ASSERT_EQ(keys_.keys.size(), 3U);
+  EXPECT_NE(keys_.manufacturer, 0U);
+  EXPECT_FALSE(keys_.model.empty());
+  EXPECT_FALSE(engine::is_blank(made).value());
+  auto tpm = must_start({Origin::restore, made});
+  ASSERT_EQ(startup(*tpm), 0U);
+  EXPECT_EQ(read_public(*tpm, 0x81010001), keys_.keys[0]);
+  EXPECT_EQ(read_public(*tpm, 0x81010002), keys_.keys[1]);
+  EXPECT_FALSE(read_public(*tpm, 0x81000001).empty());
+  // The certificates, whole; nobody writes or removes them with the owner's authorization.
+  const std::uint32_t indices[] = {0x01c00002, 0x01c0000a, 0x01c00016};
+  for (std::size_t i = 0; i < 3; i++) {
+    Bytes read;
+    for (const std::uint16_t at : {0, 1024}) {
+      const auto size = static_cast<std::uint16_t>(at == 0 ? 1024 : 1100 + i - 1024);
+      const Reply part = engine::testing::run(*tpm, 0x14e, {indices[i], indices[i]}, 1,
+                                              Parameters().u16(size).u16(at).bytes);
+      ASSERT_EQ(part.rc, 0U);
+      read.insert(read.end(), part.body.begin() + 6, part.body.begin() + 6 + size);
+    }
+    EXPECT_EQ(read, Bytes(1100 + i, std::byte{static_cast<unsigned char>(0x30 + i)}));
+    EXPECT_NE(engine::testing::run(*tpm, 0x122, {engine::testing::kOwner, indices[i]}, 1).rc, 0U);
+    EXPECT_NE(engine::testing::run(*tpm, 0x137, {indices[i], indices[i]}, 1,
+                                   Parameters().sized(Bytes(4)).u16(0).bytes)
+                  .rc,
+              0U);
+  }
+}
+
+TEST_F(ManufactureTest, EveryTemplateMakesItsKeyAgain) {
+  const SecretBytes made = make(IdentityProfile::full);
+  ASSERT_EQ(keys_.keys.size(), 5U);
+  auto tpm = must_start({Origin::restore, made});
+  ASSERT_EQ(startup(*tpm), 0U);
+  std::size_t i = 0;
+  for (const KeyTemplate& key : key_templates(IdentityProfile::full)) {
+    if (key.hierarchy != kEndorsement) continue;
+    const Bytes parameters =
+        Parameters().u16(4).u16(0).u16(0).sized(key.public_area).u16(0).u32(0).bytes;
+    const Reply reply = engine::testing::run(*tpm, 0x131, {key.hierarchy}, 1, parameters);
+    ASSERT_EQ(reply.rc, 0U);
+    Reader in(reply.body);
+    const std::uint32_t handle = in.u32();
+    in.u32();
+    EXPECT_EQ(to_bytes(in.sized16()), keys_.keys[i++]);
+    engine::testing::run(*tpm, 0x165, {}, 0, Parameters().u32(handle).bytes);
+  }
+}
+
+TEST_F(ManufactureTest, TwoAreNeverTheSame) {
+  std::set<Bytes> keys;
+  for (int i = 0; i < 4; i++) {
+    make(IdentityProfile::ecc);
+    keys.insert(keys_.keys.begin(), keys_.keys.end());
+  }
+  EXPECT_EQ(keys.size(), 8U);
+}
+
+TEST_F(ManufactureTest, NothingComesOfItWithoutCertificates) {
+  begin(IdentityProfile::ecc);
+  expect<MadeKeys>();
+  tell(Certificates{{Bytes(10, std::byte{1})}});
+  expect<Failed>();
+  EXPECT_NE(status(), 0);
+}
+
+TEST_F(ManufactureTest, AReadOnlyDeviceBecomesReadWriteBetweenTwoCommands) {
+  const SecretBytes made = make(IdentityProfile::ecc);
+  start_.mode = privsep::DeviceMode::read_only;
+  start_.checkpoint.permanent.clear();
+  launch();
+  expect<privsep::Ready>();
+  const Client client(data_path());
+  EXPECT_EQ(client.run(extend(3, 1)).rc, 0U);
+  const Bytes before = digest_of(client.run(read_pcr(3)));
+  EXPECT_EQ(client.run(define_space(0x01000001)).rc, 0x156U);
+  expect<privsep::Denied>();
+  tell(privsep::TakeIdentity{made});
+  const Client waker(data_path());  // a socket's worker looks at its manager when something comes
+  const auto commit = expect<privsep::Commit>();
+  EXPECT_FALSE(engine::is_blank(commit.checkpoint.permanent).value());
+  EXPECT_FALSE(commit.checkpoint.volatile_state.empty());
+  // Not before the store has it.
+  client.send(read_pcr(3));
+  EXPECT_FALSE(client.has_reply(200));
+  tell(privsep::Committed{commit.checkpoint.sequence, commit.checkpoint.permanent_version});
+  EXPECT_EQ(digest_of(client.reply()), before);
+  EXPECT_EQ(run(client, define_space(0x01000001)).rc, 0U);
+  EXPECT_EQ(client.run(kStartup).rc, 0x100U);
+}
+
+TEST_F(ManufactureTest, ARefusedSwitchLeavesTheJournalAsItWas) {
+  const SecretBytes made = make(IdentityProfile::ecc);
+  start_.mode = privsep::DeviceMode::read_only;
+  start_.checkpoint.permanent.clear();
+  launch();
+  expect<privsep::Ready>();
+  const Client client(data_path());
+  EXPECT_EQ(client.run(extend(3, 1)).rc, 0U);
+  tell(privsep::TakeIdentity{made});
+  expect<privsep::Commit>();
+  tell(privsep::Refused{"the disk is full"});
+  EXPECT_NE(status(), 0);
+  EXPECT_TRUE(engine::is_blank(newest().permanent).value());
+}
+
+}  // namespace
+}  // namespace vtpm::worker

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// A command of the worker's own on its TPM, beside those of clients: as firmware, as a
+// manufacturer, or to look.
+#pragma once
+
+#include <initializer_list>
+
+#include "base/result.h"
+#include "engine/engine.h"
+
+namespace vtpm::worker {
+
+struct OwnCommand {
+  std::uint32_t code = 0;
+  std::initializer_list<std::uint32_t> handles{};
+  std::size_t authorized = 0;  // so many of the handles, by `password`
+  ByteView password{};
+};
+
+// The reply's bytes after its header; the view is valid until the engine's next command. A response
+// code other than TPM_RC_SUCCESS is an error that names it.
+Result<ByteView> run_own(engine::Engine& engine, const OwnCommand& command,
+                         ByteView parameters = {});
+
+}  // namespace vtpm::worker
