@@ -125,6 +125,17 @@ grpc::Status AdminService::PowerCycle(grpc::ServerContext* context,
   return reply_with(manager_.power_cycle(request->device()), *context, reply);
 }
 
+grpc::Status AdminService::SetMode(grpc::ServerContext* context, const v1::SetModeRequest* request,
+                                   v1::Device* reply) {
+  if (request->mode() != v1::READ_ONLY && request->mode() != v1::READ_WRITE)
+    return to_status(Error{ErrorCode::invalid_argument, "there is no such mode",
+                           "ask for READ_ONLY or READ_WRITE"},
+                     *context);
+  const auto mode = request->mode() == v1::READ_WRITE ? privsep::DeviceMode::read_write
+                                                      : privsep::DeviceMode::read_only;
+  return reply_with(manager_.set_mode(request->device(), mode), *context, reply);
+}
+
 grpc::Status AdminService::Park(grpc::ServerContext* context, const v1::ParkRequest* request,
                                 v1::Device* reply) {
   return reply_with(manager_.park(request->device()), *context, reply);

@@ -37,6 +37,7 @@ class AdminService final : public v1::Admin::Service {
   grpc::Status Stop(grpc::ServerContext*, const v1::StopRequest*, v1::Device*) override;
   grpc::Status Delete(grpc::ServerContext*, const v1::DeleteRequest*, v1::DeleteReply*) override;
   grpc::Status PowerCycle(grpc::ServerContext*, const v1::PowerCycleRequest*, v1::Device*) override;
+  grpc::Status SetMode(grpc::ServerContext*, const v1::SetModeRequest*, v1::Device*) override;
   grpc::Status Park(grpc::ServerContext*, const v1::ParkRequest*, v1::Device*) override;
   grpc::Status Release(grpc::ServerContext*, const v1::ReleaseRequest*, v1::ReleaseReply*) override;
   grpc::Status RotateHostKey(grpc::ServerContext*, const v1::RotateHostKeyRequest*,

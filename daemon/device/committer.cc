@@ -5,8 +5,8 @@
 
 namespace vtpm::device {
 
-void Committer::add(const store::Record& record, const Checkpoint& checkpoint, std::uint8_t mode,
-                    Done done) {
+void Committer::add(const store::Record& record, const Checkpoint& checkpoint, Done done,
+                    std::uint8_t mode) {
   auto request = vault_.prepare(record, checkpoint, mode);
   if (!request) {
     done(tl::unexpected<Error>(std::move(request).error()), {});

@@ -37,6 +37,7 @@ Device::Device(Host& host, store::Record record)
       record_(std::move(record)),
       has_identity_(!record_.state.bytes.empty()),
       node_(make_node(host_, record_)),
+      maker_(host_.loop, host_.forks, host_.certify),
       worker_(host_.loop, host_.forks,
               {.message = [this](const privsep::Message& m) { on_message(m); },
                .died = [this](int status) { on_died(status); }}),
@@ -103,6 +104,7 @@ void Device::arm(std::chrono::milliseconds limit, std::function<void()> late) {
 void Device::finish(Result<void> result) {
   if (timer_ != 0) host_.loop.cancel(std::exchange(timer_, 0));
   goal_ = Goal::none;
+  identity_sent_ = false;
   if (Done done = std::exchange(done_, nullptr)) done(std::move(result));
 }
 
@@ -145,6 +147,12 @@ void Device::start(Done done) {
   done_ = std::move(done);
   goal_ = Goal::start;
   set_phase(Phase::starting);
+  // Figure 7: a read-write device without an identity gets one, a read-only device never does.
+  if (!read_only() && !has_identity_) return make_identity();
+  begin_start();
+}
+
+void Device::begin_start() {
   arm(kStartLimit,
       [this] { worker_.alive() ? worker_.kill_for("it was not ready in time") : take_down(); });
   if (auto started = power_on(); !started) {
@@ -298,6 +306,8 @@ void Device::settle() {
   record_.powered = true;
   set_phase(Phase::on);
   if (goal_ == Goal::start || goal_ == Goal::resume) finish({});
+  // It was parked when it was asked for.
+  if (goal_ == Goal::identity && !maker_.busy()) make_identity();
 }
 
 void Device::take_down() {

@@ -8,7 +8,8 @@
 //   on --park--> parked --(a command comes)--> detached
 //   on, detached --(state lost, crash loop)--> failed --power_cycle--> detached, --stop--> off
 //
-// Source: Documentation/design/checkpoint.rst; US 12,386,650 figure 7 (power-on by mode).
+// Source: Documentation/design/checkpoint.rst; US 12,386,650 figures 6 (read-only to read-write)
+// and 7 (power-on by mode).
 #pragma once
 
 #include <chrono>
@@ -23,6 +24,7 @@
 #include "device/committer.h"
 #include "device/crash_history.h"
 #include "device/fork_client.h"
+#include "device/identity_maker.h"
 #include "device/loop.h"
 #include "device/node.h"
 #include "device/view.h"
@@ -47,6 +49,8 @@ struct Host {
   std::string owner;  // this manager, in the store's versions
   std::string socket_folder;
   WriteLimit write_limit;
+  IdentityMaker::Certify certify;
+  privsep::IdentityProfile identity_profile = privsep::IdentityProfile::standard;
 };
 
 class Device {
@@ -59,6 +63,9 @@ class Device {
   void start(Done done);
   void stop(bool release_number, Done done);
   void power_cycle(Done done);
+  // Read-only -> read-write, off or running: a fresh identity, and PCRs, sessions and clients go
+  // on. There is no way back by this call.
+  void set_mode(privsep::DeviceMode mode, Done done);
   // At the manager's start: goes on from the journal if the power has not been cut, else powers on.
   void resume(Done done);
   // At the manager's start, before resume(): is this the worker that the record speaks of?
@@ -85,6 +92,7 @@ class Device {
   [[nodiscard]] View view() const;
   [[nodiscard]] Phase phase() const { return phase_; }
   [[nodiscard]] bool can_park() const;
+  [[nodiscard]] bool in_transition() const { return goal_ != Goal::none; }
   [[nodiscard]] bool has_worker() const { return worker_.alive(); }
   [[nodiscard]] const store::Record& record() const { return record_; }
   [[nodiscard]] const Uuid& uuid() const { return record_.uuid; }
@@ -92,15 +100,17 @@ class Device {
  private:
   static constexpr std::chrono::seconds kStartLimit{60};  // emulated hosts are slow
   static constexpr std::chrono::seconds kStopLimit{30};
+  static constexpr std::chrono::seconds kIdentityLimit{120};  // an RSA key among emulated ones
 
   // What ends the present transition.
-  enum class Goal : std::uint8_t { none, start, resume, stop, park, cycle };
+  enum class Goal : std::uint8_t { none, start, resume, stop, park, cycle, identity };
 
   [[nodiscard]] bool read_only() const;
   Result<void> acquire();
   Result<std::optional<Checkpoint>> stored_checkpoint();
 
   // device.cc: the power.
+  void begin_start();
   Result<void> power_on();
   void settle();  // starting or detached -> on, once everything is there
   bool busy_with(const Done& done, const std::function<void()>& later);
@@ -122,6 +132,15 @@ class Device {
   void forget_commit();                                     // nobody waits for its answer any more
   void slowed_down();
   void on_denied(const privsep::Denied& denied);
+
+  // device_identity.cc: from nothing to an identity.
+  void make_identity();
+  void on_identity(Result<SecretBytes> made);
+  Result<void> commit_identity(SecretBytes permanent);
+  void on_identity_committed(std::uint64_t epoch, const Result<store::Version>& version,
+                             const Bytes& wrapped_key);
+  void identity_failed(Error error);
+  void note_read_write();
 
   // device_adoption.cc: a worker of an earlier manager.
   bool asked_before(const Checkpoint& checkpoint);
@@ -154,12 +173,14 @@ class Device {
   Loop::TimerId timer_ = 0;
   bool release_after_stop_ = false;
 
+  IdentityMaker maker_;
   WorkerProcess worker_;
-  bool worker_ready_ = false;  // never that of a worker in failure mode
-  bool failure_mode_ = false;  // the worker has no state, and answers TPM_RC_FAILURE
-  bool adopted_ = false;       // the worker was an earlier manager's
-  bool registered_ = false;    // the node can be used by clients
-  bool off_by_host_ = false;   // the socket's control channel said SHUTDOWN
+  bool worker_ready_ = false;   // never that of a worker in failure mode
+  bool failure_mode_ = false;   // the worker has no state, and answers TPM_RC_FAILURE
+  bool identity_sent_ = false;  // the worker was told to take one: its next commit has it
+  bool adopted_ = false;        // the worker was an earlier manager's
+  bool registered_ = false;     // the node can be used by clients
+  bool off_by_host_ = false;    // the socket's control channel said SHUTDOWN
 
   std::uint64_t denied_ = 0;
   std::uint64_t restarts_ = 0;

@@ -129,6 +129,10 @@ void Device::on_died(int wait_status) {
     case Goal::park: return on_parked(wait_status);
     case Goal::cycle: return begin_power_cycle();
     case Goal::resume: finish(fail(ErrorCode::io, "the device's worker died: " + why)); break;
+    case Goal::identity:
+      // Whatever the store has now, and nothing in between, is what the next worker begins from.
+      if (!maker_.busy()) finish(fail(ErrorCode::io, "the device's worker died: " + why));
+      break;
     case Goal::none: break;
   }
   if (off_by_host_) {

@@ -39,7 +39,6 @@ Result<void> Device::launch(Checkpoint checkpoint, std::vector<UniqueFd> descrip
   checkpoint.permanent = std::move(permanent);
 
   privsep::Start start = start_message();
-  start.fresh = !read_only() && checkpoint.permanent.empty();
   start.checkpoint = std::move(checkpoint);
   std::vector<int> numbers{journal.get()};
   for (const UniqueFd& fd : descriptors) numbers.push_back(fd.get());
@@ -91,7 +90,9 @@ void Device::on_message(const privsep::Message& message) {
 }
 
 void Device::on_commit(const Checkpoint& checkpoint) {
-  const bool ours = !failure_mode_ && !read_only() &&
+  // A read-only device has nothing for the store, but for the identity that it was told to take.
+  const bool becomes_read_write = read_only() && identity_sent_;
+  const bool ours = !failure_mode_ && (!read_only() || becomes_read_write) &&
                     checkpoint.incarnation == record_.version.epoch &&
                     checkpoint.boot_id == host_.boot_id && !checkpoint.permanent.empty();
   if (ours && asked_before(checkpoint)) return;
@@ -103,11 +104,14 @@ void Device::on_commit(const Checkpoint& checkpoint) {
   const auto wait = writes_.take(now);
   commit_due_ = now + wait;
   if (wait > wait.zero()) slowed_down();
-  host_.committer.add(record_, checkpoint,
-                      [this, epoch = checkpoint.incarnation, sequence = checkpoint.sequence](
-                          Result<store::Version> version, const Bytes& wrapped_key) {
-                        on_committed(epoch, sequence, version, wrapped_key);
-                      });
+  const auto mode = becomes_read_write ? privsep::DeviceMode::read_write : privsep::DeviceMode{};
+  host_.committer.add(
+      record_, checkpoint,
+      [this, epoch = checkpoint.incarnation, sequence = checkpoint.sequence](
+          const Result<store::Version>& version, const Bytes& wrapped_key) {
+        on_committed(epoch, sequence, version, wrapped_key);
+      },
+      static_cast<std::uint8_t>(mode));
 }
 
 void Device::on_committed(std::uint64_t epoch, std::uint64_t sequence,
@@ -127,6 +131,7 @@ void Device::on_committed(std::uint64_t epoch, std::uint64_t sequence,
   record_.version = *version;
   has_identity_ = true;
   if (!wrapped_key.empty()) record_.wrapped_key = wrapped_key;
+  if (read_only()) note_read_write();
   answer_commit({sequence, version->generation});
 }
 

@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "device/certify.h"
 #include "device/examination.h"
 
 namespace vtpm::device {
@@ -95,18 +96,25 @@ Result<void> Manager::open_all() {
 
   VTPM_TRY(const BootId boot_id, read_boot_id());
   const auto machine = first_line("/etc/machine-id");
-  host_ = std::make_unique<Host>(Host{.loop = *loop_,
-                                      .store = archive_->records(),
-                                      .vault = archive_->vault(),
-                                      .committer = *committer_,
-                                      .journals = *journals_,
-                                      .forks = *forks_,
-                                      .bulletin = bulletin_,
-                                      .kernel = kernel_ ? &*kernel_ : nullptr,
-                                      .boot_id = boot_id,
-                                      .owner = machine ? *machine : "this host",
-                                      .socket_folder = sockets,
-                                      .write_limit = options_.write_limit});
+  host_ = std::make_unique<Host>(
+      Host{.loop = *loop_,
+           .store = archive_->records(),
+           .vault = archive_->vault(),
+           .committer = *committer_,
+           .journals = *journals_,
+           .forks = *forks_,
+           .bulletin = bulletin_,
+           .kernel = kernel_ ? &*kernel_ : nullptr,
+           .boot_id = boot_id,
+           .owner = machine ? *machine : "this host",
+           .socket_folder = sockets,
+           .write_limit = options_.write_limit,
+           .certify = [this](const Uuid& device,
+                             const privsep::MadeKeys& made) -> Result<std::vector<Bytes>> {
+             VTPM_TRY(const identity::Authority* authority, archive_->authority());
+             return certify_keys(*authority, device, made);
+           },
+           .identity_profile = options_.identity_profile});
   return load_devices();
 }
 
@@ -292,6 +300,23 @@ Result<View> Manager::power_cycle(const std::string& device) {
   return change(device, [](Device& d, Device::Done done) { d.power_cycle(std::move(done)); });
 }
 
+Result<View> Manager::set_mode(const std::string& name, privsep::DeviceMode mode) {
+  return change(name, [this, mode](Device& d, Device::Done done) {
+    store::Settings wanted = d.record().settings;
+    const bool grows =
+        wanted.mode != static_cast<std::uint8_t>(mode) && mode == privsep::DeviceMode::read_write;
+    if (grows) {
+      Holdings others = holdings(wanted.owner);
+      others.read_only--;
+      others.of_owner--;
+      wanted.mode = static_cast<std::uint8_t>(mode);
+      if (auto room = check_quota(options_.quota, others, wanted); !room)
+        return done(tl::unexpected<Error>(std::move(room).error()));
+    }
+    d.set_mode(mode, std::move(done));
+  });
+}
+
 Result<View> Manager::park(const std::string& device) {
   return change(device,
                 [this](Device& d, Device::Done done) { parking_->park(d, std::move(done)); });
@@ -308,6 +333,8 @@ Result<void> Manager::remove(const std::string& name, bool release_number, bool 
     if (!device && device.error().code == ErrorCode::corrupt) return done(remove_damaged(name));
     if (!device) return done(tl::unexpected<Error>(std::move(device).error()));
     Device& d = **device;
+    if (d.phase() == Phase::off && d.in_transition())
+      return done(fail(ErrorCode::busy, "the device gets an identity", "try again in a moment"));
     if (d.phase() != Phase::off && not_stopped) return done(tl::unexpected<Error>(*not_stopped));
     if (d.phase() != Phase::off)
       return done(fail(ErrorCode::failed_precondition,

@@ -37,6 +37,7 @@ struct ManagerOptions {
   Quota quota;
   WriteLimit write_limit;  // of each device
   ParkingOptions parking;
+  privsep::IdentityProfile identity_profile = privsep::IdentityProfile::standard;
 };
 
 // One finding of a check; what `vtpmctl doctor` prints.
@@ -76,6 +77,7 @@ class Manager {
   Result<View> start(const std::string& device);
   Result<View> stop(const std::string& device, bool release_number);
   Result<View> power_cycle(const std::string& device);
+  Result<View> set_mode(const std::string& device, privsep::DeviceMode mode);
   Result<View> park(const std::string& device);
   Result<void> remove(const std::string& device, bool release_number, bool force);
   // The number of a destroyed node, or all of them; how many were released.

@@ -77,6 +77,7 @@ class ManagerTest : public ::testing::Test {
     options.volatile_on_any_filesystem = true;
     options.write_limit = write_limit_;
     options.quota = quota_;
+    options.identity_profile = privsep::IdentityProfile::ecc;  // no RSA key to wait for
     auto opened = Manager::open(options);
     if (!opened) return tl::unexpected<Error>(std::move(opened).error());
     manager_ = *std::move(opened);

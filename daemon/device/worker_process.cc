@@ -20,28 +20,37 @@ Result<UniqueFd> duplicate(int fd) {
 }  // namespace
 
 Result<void> WorkerProcess::start(privsep::Start start, const std::vector<int>& descriptors) {
+  ForkClient::NewWorker worker;
+  worker.device = start.device;
+  worker.incarnation = start.checkpoint.incarnation;
+  // The fork server keeps what belongs to a socket's node for the next manager.
+  const std::size_t first = start.failed ? 0 : 1;  // after the journal
+  if (start.node == privsep::NodeKind::socket)
+    for (std::size_t i = first; i < descriptors.size(); i++) {
+      VTPM_TRY(worker.node.emplace_back(), duplicate(descriptors[i]));
+    }
+  return this->start(std::move(worker), privsep::Message{std::move(start)}, descriptors);
+}
+
+Result<void> WorkerProcess::start(const privsep::Manufacture& order) {
+  ForkClient::NewWorker worker;
+  const auto nobody = Uuid::random();  // the fork server has one worker a device
+  if (!nobody) return tl::unexpected<Error>(nobody.error());
+  worker.device = *nobody;
+  return start(std::move(worker), privsep::Message{order}, {});
+}
+
+Result<void> WorkerProcess::start(ForkClient::NewWorker worker, const privsep::Message& first,
+                                  const std::vector<int>& descriptors) {
   std::array<int, 2> ends{};
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0)
     return fail_errno("cannot make a socket pair", errno);
   UniqueFd ours(ends[0]);
-  UniqueFd theirs(ends[1]);
-  const Uuid device = start.device;
-  const std::uint64_t incarnation = start.checkpoint.incarnation;
-  const std::size_t first = start.failed ? 0 : 1;  // after the journal
-  const bool is_socket = start.node == privsep::NodeKind::socket;
+  worker.theirs.reset(ends[1]);
   // It lies in the socket before there is anybody to read it.
-  VTPM_CHECK(
-      privsep::send_datagram(ours.get(), encode(privsep::Message{std::move(start)}), descriptors));
-  // The fork server keeps our end, and what belongs to a socket's node, for the next manager.
-  ForkClient::NewWorker worker;
-  worker.device = device;
-  worker.incarnation = incarnation;
+  VTPM_CHECK(privsep::send_datagram(ours.get(), encode(first), descriptors));
+  // The fork server keeps our end for the next manager.
   VTPM_TRY(worker.ours, duplicate(ours.get()));
-  if (is_socket)
-    for (std::size_t i = first; i < descriptors.size(); i++) {
-      VTPM_TRY(worker.node.emplace_back(), duplicate(descriptors[i]));
-    }
-  worker.theirs = std::move(theirs);
   VTPM_CHECK(watch(std::move(ours)));
   forks_.fork_worker(std::move(worker),
                      {.forked = [this](Result<pid_t> pid) { on_forked(std::move(pid)); },

@@ -32,6 +32,8 @@ class WorkerProcess {
 
   // `descriptors`: what privsep::Start says; they are duplicated into the worker.
   Result<void> start(privsep::Start start, const std::vector<int>& descriptors);
+  // One that makes an identity and ends: it serves no device, and no later manager can use it.
+  Result<void> start(const privsep::Manufacture& order);
   // Takes over one that an earlier manager left. If it is dead, its last words and its death
   // follow.
   Result<void> adopt(InheritedWorker worker);
@@ -53,6 +55,8 @@ class WorkerProcess {
   [[nodiscard]] const std::string& failure() const { return failure_; }
 
  private:
+  Result<void> start(ForkClient::NewWorker worker, const privsep::Message& first,
+                     const std::vector<int>& descriptors);
   Result<void> watch(UniqueFd socket);
   bool receive();  // false: nothing more is there now
   void on_forked(Result<pid_t> pid);

@@ -78,6 +78,14 @@ void describe(CLI::App& app, Options& o) {
                  "How many such changes it may make at once before that")
       ->capture_default_str()
       ->check(CLI::Range(1, 100000));
+  using vtpm::privsep::IdentityProfile;
+  const std::map<std::string, IdentityProfile> profiles{{"standard", IdentityProfile::standard},
+                                                        {"ecc", IdentityProfile::ecc},
+                                                        {"full", IdentityProfile::full}};
+  app.add_option("--cert-profile", o.manager.identity_profile,
+                 "Endorsement keys of new identities: standard (RSA-2048, P-256, P-384), ecc "
+                 "(without RSA) or full (the high ranges, too) (default: standard)")
+      ->transform(CLI::CheckedTransformer(profiles).description(""));
   app.add_option("--admin-group", o.admin_group,
                  "Group that may use RUN-DIR/admin.sock (default: root alone)");
   app.add_option("--observe-group", o.observe_group,

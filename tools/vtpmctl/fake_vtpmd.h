@@ -161,6 +161,11 @@ class FakeAdmin final : public v1::Admin::Service {
     VTPM_JUDGE("PowerCycle " + request->device());
     return state_.give(request->device(), reply);
   }
+  grpc::Status SetMode(Context* context, const v1::SetModeRequest* request,
+                       v1::Device* reply) override {
+    VTPM_JUDGE(fmt::format("SetMode {} {}", request->device(), v1::Mode_Name(request->mode())));
+    return state_.give(request->device(), reply);
+  }
   grpc::Status Park(Context* context, const v1::ParkRequest* request, v1::Device* reply) override {
     VTPM_JUDGE("Park " + request->device());
     return state_.give(request->device(), reply);

@@ -45,6 +45,7 @@ class Session {
   Outcome<v1::Device> call(const v1::StopRequest& request);
   Outcome<v1::DeleteReply> call(const v1::DeleteRequest& request);
   Outcome<v1::Device> call(const v1::PowerCycleRequest& request);
+  Outcome<v1::Device> call(const v1::SetModeRequest& request);
   Outcome<v1::Device> call(const v1::ParkRequest& request);
   Outcome<v1::ReleaseReply> call(const v1::ReleaseRequest& request);
   Outcome<v1::RotateHostKeyReply> call(const v1::RotateHostKeyRequest& request);

@@ -200,6 +200,18 @@ TEST_F(Verbs, SayWhyANumberIsHeld) {
   EXPECT_EQ(err, "");
 }
 
+TEST_F(Verbs, SetModeAsksForTheModeAndSaysWhatItIs) {
+  state.devices = {make_device("a")};
+  state.devices[0].set_mode(v1::READ_WRITE);
+  EXPECT_EQ(run({"set-mode", "a", "read-write"}), 0) << err;
+  EXPECT_EQ(out, "a is read-write, on\n");
+  EXPECT_THAT(state.calls, ElementsAre("SetMode a READ_WRITE"));
+  EXPECT_EQ(run({"set-mode", "a", "read-write", "-o", "json"}), 0);
+  EXPECT_EQ(json()["mode"], "read-write");
+  EXPECT_NE(run({"set-mode", "a", "writable"}), 0);
+  EXPECT_NE(run({"set-mode", "a"}), 0);
+}
+
 TEST_F(Verbs, ParkSaysWhatBecameOfIt) {
   state.devices = {make_device("a", v1::PARKED), make_device("b")};
   state.devices[0].set_wakes(7);

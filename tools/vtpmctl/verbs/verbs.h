@@ -35,6 +35,7 @@ Action declare_stop(Arguments& arguments);
 Action declare_delete(Arguments& arguments);
 Action declare_power_cycle(Arguments& arguments);
 Action declare_park(Arguments& arguments);
+Action declare_set_mode(Arguments& arguments);
 Action declare_release(Arguments& arguments);
 Action declare_host_key(Arguments& arguments);
 Action declare_ca(Arguments& arguments);

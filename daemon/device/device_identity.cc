@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+// A device gets an identity: before its first start in read-write mode, or by a change of mode.
+#include <utility>
+
+#include "base/log.h"
+#include "device/device.h"
+
+namespace vtpm::device {
+
+using privsep::DeviceMode;
+
+void Device::set_mode(DeviceMode mode, Done done) {
+  if (mode == (read_only() ? DeviceMode::read_only : DeviceMode::read_write))
+    return done(Result<void>{});
+  if (mode == DeviceMode::read_only)
+    return done(fail(ErrorCode::failed_precondition,
+                     "a read-write device has keys and secrets, and guests that rely on them",
+                     "create a read-only device; an identity is never put aside"));
+  if (phase_ == Phase::failed)
+    return done(fail(ErrorCode::failed_precondition, "the device has failed: " + record_.failure,
+                     "'vtpmctl power-cycle' starts it anew and resets its PCRs"));
+  if (busy_with(done, [=, this] { set_mode(mode, done); })) return;
+  if (phase_ != Phase::off && phase_ != Phase::on && phase_ != Phase::parked)
+    return done(fail(ErrorCode::busy, "the device is " + std::string(to_string(phase_)),
+                     "try again in a moment"));
+  done_ = std::move(done);
+  goal_ = Goal::identity;
+  if (phase_ != Phase::parked) return make_identity();
+  // The worker that is to take the identity comes first.
+  set_phase(Phase::detached);
+  if (auto resumed = resume_warm(); !resumed) {
+    finish(tl::unexpected<Error>(resumed.error()));
+    try_again(resumed.error());
+  }
+}
+
+void Device::make_identity() {
+  arm(kIdentityLimit, [this] { maker_.cancel("it was not ready in time"); });
+  auto started = maker_.start(uuid(), host_.identity_profile,
+                              [this](Result<SecretBytes> made) { on_identity(std::move(made)); });
+  if (!started) identity_failed(std::move(started).error());
+}
+
+void Device::on_identity(Result<SecretBytes> made) {
+  if (goal_ != Goal::start && goal_ != Goal::identity) return;  // vtpmd is stopping
+  if (!made) return identity_failed(std::move(made).error());
+  const bool running = goal_ == Goal::identity && phase_ != Phase::off;
+  if (!running) {
+    if (auto asked = commit_identity(*std::move(made)); !asked)
+      identity_failed(std::move(asked).error());
+    return;
+  }
+  // The worker commits it (on_commit), and both change in that moment.
+  if (phase_ != Phase::on || !worker_ready_)
+    return identity_failed({ErrorCode::unavailable, "the device's worker has died meanwhile",
+                            "try again in a moment"});
+  arm(kStopLimit, [this] { worker_.kill_for("it does not take its identity"); });
+  identity_sent_ = true;
+  if (!worker_.send(privsep::TakeIdentity{*std::move(made)})) return worker_.kill();
+  node_->wake();
+}
+
+// The device is off: the identity is what its next power-on begins from.
+Result<void> Device::commit_identity(SecretBytes permanent) {
+  VTPM_CHECK(acquire());
+  Checkpoint first;
+  first.boot_id = host_.boot_id;
+  first.incarnation = record_.version.epoch;
+  first.permanent_version = record_.version.generation + 1;
+  first.permanent = std::move(permanent);
+  host_.committer.add(
+      record_, first,
+      [this, epoch = record_.version.epoch](const Result<store::Version>& version,
+                                            const Bytes& wrapped_key) {
+        on_identity_committed(epoch, version, wrapped_key);
+      },
+      static_cast<std::uint8_t>(DeviceMode::read_write));
+  return {};
+}
+
+void Device::on_identity_committed(std::uint64_t epoch, const Result<store::Version>& version,
+                                   const Bytes& wrapped_key) {
+  if (epoch != record_.version.epoch) return;
+  if (!version) {
+    outcome_unknown_ = version.error().code == ErrorCode::unknown_outcome;
+    return identity_failed(version.error());
+  }
+  record_.version = *version;
+  has_identity_ = true;
+  if (!wrapped_key.empty()) record_.wrapped_key = wrapped_key;
+  if (read_only()) note_read_write();
+  goal_ == Goal::start ? begin_start() : finish({});
+}
+
+void Device::identity_failed(Error error) {
+  log::error("device gets no identity",
+             {{"device", record_.settings.name}, {"why", error.message}});
+  const bool starting = goal_ == Goal::start;
+  finish(tl::unexpected<Error>(std::move(error)));
+  if (starting) take_down();
+}
+
+// The store has just taken it.
+void Device::note_read_write() {
+  record_.settings.mode = static_cast<std::uint8_t>(DeviceMode::read_write);
+  log::info("device is read-write, with an identity of its own",
+            {{"device", record_.settings.name}, {"uuid", record_.uuid.to_string()}});
+  host_.bulletin.post(Notice::Kind::state_changed, view());
+  if (goal_ == Goal::identity && phase_ == Phase::on) finish({});
+}
+
+}  // namespace vtpm::device

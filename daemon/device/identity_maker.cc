@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device/identity_maker.h"
+
+#include <utility>
+
+namespace vtpm::device {
+
+IdentityMaker::IdentityMaker(Loop& loop, ForkClient& forks, Certify certify)
+    : certify_(std::move(certify)),
+      worker_(loop, forks,
+              {.message = [this](const privsep::Message& m) { on_message(m); },
+               .died = [this](int status) { on_died(status); }}) {}
+
+Result<void> IdentityMaker::start(const Uuid& device, privsep::IdentityProfile profile, Done done) {
+  if (busy()) return fail(ErrorCode::busy, "an identity is being made", "try again in a moment");
+  device_ = device;
+  certified_ = false;
+  made_.clear();
+  VTPM_CHECK(worker_.start(privsep::Manufacture{profile}));
+  done_ = std::move(done);
+  return {};
+}
+
+void IdentityMaker::on_message(const privsep::Message& message) {
+  const auto* keys = std::get_if<privsep::MadeKeys>(&message);
+  if (keys != nullptr && !std::exchange(certified_, true)) {
+    auto certificates = certify_(device_, *keys);
+    if (!certificates) return worker_.kill_for(certificates.error().message);
+    // One that does not read is dead, or will be: its death follows.
+    if (!worker_.send(privsep::Certificates{*std::move(certificates)}))
+      worker_.kill_for("it does not take its certificates");
+  } else if (const auto* made = std::get_if<privsep::Manufactured>(&message);
+             made != nullptr && certified_ && made_.empty()) {
+    made_ = made->permanent;
+    worker_.expect_end();
+  } else if (const auto* failed = std::get_if<privsep::Failed>(&message)) {
+    worker_.blame(failed->reason);
+  } else {
+    worker_.kill_for("it sent a message that does not belong to an identity");
+  }
+}
+
+void IdentityMaker::on_died(int /*wait_status*/) {
+  const Done done = std::exchange(done_, nullptr);
+  SecretBytes made = std::exchange(made_, {});
+  const std::string& why = worker_.failure();
+  if (!made.empty() && why.empty()) return done(std::move(made));
+  done(fail(ErrorCode::io, "no identity was made: " + (why.empty() ? "its worker died" : why)));
+}
+
+}  // namespace vtpm::device
