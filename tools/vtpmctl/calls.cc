@@ -65,7 +65,7 @@ Outcome<v1::Device> Session::call(const v1::PowerCycleRequest& request) {
   return unary(*this, &v1::Admin::Stub::PowerCycle, request, environment_.call_timeout);
 }
 Outcome<v1::Device> Session::call(const v1::SetModeRequest& request) {
-  return call(&v1::Admin::Stub::SetMode, request);
+  return unary(*this, &v1::Admin::Stub::SetMode, request, environment_.call_timeout);
 }
 Outcome<v1::Device> Session::call(const v1::ParkRequest& request) {
   return unary(*this, &v1::Admin::Stub::Park, request, environment_.call_timeout);
