@@ -40,12 +40,15 @@ class Tap:
 
 class Vtpmd:
     """A vtpmd with folders of its own; kernel=False serves socket nodes only. With start=False the caller starts it,
-    after what it puts into the folders and adds to the environment."""
+    after what it puts into the folders and adds to the environment.
+
+    Its identities have no RSA key, for which an emulated guest would wait long; profile="standard" has.
+    """
 
     program = (os.path.join(BUILD, "vtpmd"), )
 
-    def __init__(self, kernel=False, options=(), start=True):
-        self.options = list(options)
+    def __init__(self, kernel=False, options=(), start=True, profile="ecc"):
+        self.options = ["--cert-profile", profile, *options]
         self.kernel = kernel
         self.environment = {}
         self.folder = tempfile.mkdtemp(prefix="vtpm-test-")

@@ -60,8 +60,10 @@ constexpr Verb kVerbs[] = {
      "  vtpmctl power-cycle web --yes\n",
      declare_power_cycle},
     {"set-mode", "Give a read-only device an identity, while it is off or in use.",
-     "The device becomes read-write: it gets seeds, endorsement keys with certificates and a storage\n"
-     "root key, all new. If it is on, PCRs, sessions, open files and the clock go on, and the next\n"
+     "The device becomes read-write: it gets seeds, endorsement keys with certificates and a "
+     "storage\n"
+     "root key, all new. If it is on, PCRs, sessions, open files and the clock go on, and the "
+     "next\n"
      "command may make keys. A read-write device never becomes read-only.\n\n"
      "Examples:\n"
      "  vtpmctl set-mode web read-write\n",
