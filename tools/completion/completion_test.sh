@@ -39,7 +39,7 @@ check() {
 check "start stop" st
 check "power-cycle" po
 check "park" pa
-check "ca create delete denied doctor explain host-key list park power-cycle release set show start stop version watch" ""
+check "ca create delete denied doctor explain host-key list park power-cycle release set set-mode show start stop version watch" ""
 check "web web-2" start w
 check "db web web-2" stop web ""
 check "db web web-2" denied --limit 5 ""
