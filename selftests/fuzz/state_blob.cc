@@ -63,7 +63,9 @@ void permanent(ByteView blob) {
   for (const Field& field : all) check_field(blob, field);
   check_order(all);
   FUZZ_CHECK(p->total_reset_count + 8 <= p->reset_count && p->reset_count + 4 <= p->orderly_state);
-  FUZZ_CHECK(p->orderly_state < p->time_epoch && p->time_epoch < p->seed_compat);
+  FUZZ_CHECK(p->pcr_banks.offset < p->orderly_state && p->orderly_state < p->time_epoch.offset);
+  FUZZ_CHECK(p->time_epoch.offset < p->next_pcr_banks.offset);
+  FUZZ_CHECK(p->next_pcr_banks.offset < p->seed_compat);
   FUZZ_CHECK(p->seed_compat + 3 <= p->clock && p->clock + 8 <= p->drbg_seed.offset);
 
   check_same_outside(blob, *made, secrets);
