@@ -104,6 +104,7 @@ void Device::arm(std::chrono::milliseconds limit, std::function<void()> late) {
 void Device::finish(Result<void> result) {
   if (timer_ != 0) host_.loop.cancel(std::exchange(timer_, 0));
   goal_ = Goal::none;
+  identity_wanted_ = false;
   identity_sent_ = false;
   if (Done done = std::exchange(done_, nullptr)) done(std::move(result));
 }
@@ -307,7 +308,7 @@ void Device::settle() {
   set_phase(Phase::on);
   if (goal_ == Goal::start || goal_ == Goal::resume) finish({});
   // It was parked when it was asked for.
-  if (goal_ == Goal::identity && !maker_.busy()) make_identity();
+  if (goal_ == Goal::identity) make_identity();
 }
 
 void Device::take_down() {

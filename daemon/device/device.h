@@ -92,7 +92,8 @@ class Device {
   [[nodiscard]] View view() const;
   [[nodiscard]] Phase phase() const { return phase_; }
   [[nodiscard]] bool can_park() const;
-  [[nodiscard]] bool in_transition() const { return goal_ != Goal::none; }
+  // Also while an identity that nobody wants any more is being given up.
+  [[nodiscard]] bool in_transition() const { return goal_ != Goal::none || maker_.busy(); }
   [[nodiscard]] bool has_worker() const { return worker_.alive(); }
   [[nodiscard]] const store::Record& record() const { return record_; }
   [[nodiscard]] const Uuid& uuid() const { return record_.uuid; }
@@ -175,12 +176,13 @@ class Device {
 
   IdentityMaker maker_;
   WorkerProcess worker_;
-  bool worker_ready_ = false;   // never that of a worker in failure mode
-  bool failure_mode_ = false;   // the worker has no state, and answers TPM_RC_FAILURE
-  bool identity_sent_ = false;  // the worker was told to take one: its next commit has it
-  bool adopted_ = false;        // the worker was an earlier manager's
-  bool registered_ = false;     // the node can be used by clients
-  bool off_by_host_ = false;    // the socket's control channel said SHUTDOWN
+  bool worker_ready_ = false;     // never that of a worker in failure mode
+  bool failure_mode_ = false;     // the worker has no state, and answers TPM_RC_FAILURE
+  bool identity_wanted_ = false;  // the one that is being made is still asked for
+  bool identity_sent_ = false;    // the worker was told to take one: its next commit has it
+  bool adopted_ = false;          // the worker was an earlier manager's
+  bool registered_ = false;       // the node can be used by clients
+  bool off_by_host_ = false;      // the socket's control channel said SHUTDOWN
 
   std::uint64_t denied_ = 0;
   std::uint64_t restarts_ = 0;

@@ -28,6 +28,7 @@ void Device::set_mode(DeviceMode mode, Done done) {
   if (phase_ != Phase::parked) return make_identity();
   // The worker that is to take the identity comes first.
   set_phase(Phase::detached);
+  arm(kStartLimit, [this] { worker_.kill_for("it was not ready in time"); });
   if (auto resumed = resume_warm(); !resumed) {
     finish(tl::unexpected<Error>(resumed.error()));
     try_again(resumed.error());
@@ -35,6 +36,7 @@ void Device::set_mode(DeviceMode mode, Done done) {
 }
 
 void Device::make_identity() {
+  identity_wanted_ = true;
   arm(kIdentityLimit, [this] { maker_.cancel("it was not ready in time"); });
   auto started = maker_.start(uuid(), host_.identity_profile,
                               [this](Result<SecretBytes> made) { on_identity(std::move(made)); });
@@ -42,7 +44,7 @@ void Device::make_identity() {
 }
 
 void Device::on_identity(Result<SecretBytes> made) {
-  if (goal_ != Goal::start && goal_ != Goal::identity) return;  // vtpmd is stopping
+  if (!std::exchange(identity_wanted_, false)) return;  // who asked has been answered
   if (!made) return identity_failed(std::move(made).error());
   const bool running = goal_ == Goal::identity && phase_ != Phase::off;
   if (!running) {

@@ -131,7 +131,8 @@ void Device::on_died(int wait_status) {
     case Goal::resume: finish(fail(ErrorCode::io, "the device's worker died: " + why)); break;
     case Goal::identity:
       // Whatever the store has now, and nothing in between, is what the next worker begins from.
-      if (!maker_.busy()) finish(fail(ErrorCode::io, "the device's worker died: " + why));
+      if (maker_.busy()) maker_.cancel("the device's worker died");
+      finish(fail(ErrorCode::io, "the device's worker died: " + why, "try again in a moment"));
       break;
     case Goal::none: break;
   }
