@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/uuid.h"
+#include "frame/frame.h"
 
 namespace vtpm::engine {
 namespace {
@@ -159,10 +160,9 @@ void walk_state_clear(Walk& w, VolatileLayout& v) {
   v.platform_auth = w.tpm2b();
 
   w.header(kPcrSave);
-  w.u16();                                    // number of banks
-  constexpr std::uint16_t kAlgNull = 0x0010;  // ends the list
-  while (w.ok() && w.u16() != kAlgNull) w.pass(w.u16());
-  w.skip_block();  // pcrCounter
+  w.u16();                                                       // number of banks
+  while (w.ok() && w.u16() != frame::kAlgNull) w.pass(w.u16());  // that ends the list
+  w.skip_block();                                                // pcrCounter
 
   w.header(kPcrAuthValue);
   const std::uint16_t groups = w.u16();

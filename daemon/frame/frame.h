@@ -53,6 +53,16 @@ inline constexpr std::uint32_t kCapHandles = 1;
 inline constexpr std::uint32_t kCapPcrs = 5;
 inline constexpr std::uint32_t kCapTpmProperties = 6;
 
+// Algorithms used by name (Part 2, 6.3).
+inline constexpr std::uint16_t kAlgRsa = 0x0001;
+inline constexpr std::uint16_t kAlgAes = 0x0006;
+inline constexpr std::uint16_t kAlgSha256 = 0x000b;
+inline constexpr std::uint16_t kAlgSha384 = 0x000c;
+inline constexpr std::uint16_t kAlgSha512 = 0x000d;
+inline constexpr std::uint16_t kAlgNull = 0x0010;
+inline constexpr std::uint16_t kAlgEcc = 0x0023;
+inline constexpr std::uint16_t kAlgCfb = 0x0043;
+
 // Permanent handles and session handles used by name (Part 2, 7.4).
 inline constexpr std::uint32_t kRhOwner = 0x40000001;
 inline constexpr std::uint32_t kRhNull = 0x40000007;

@@ -8,12 +8,13 @@
 #include <algorithm>
 #include <array>
 
+#include "frame/frame.h"
+
 namespace vtpm::identity {
 namespace {
 
-// TPM_ALG_ID (Part 2, 6.3).
-constexpr std::uint16_t kRsa = 0x0001, kAes = 0x0006, kSha256 = 0x000b, kSha384 = 0x000c,
-                        kSha512 = 0x000d, kNull = 0x0010, kEcc = 0x0023, kCfb = 0x0043;
+using frame::kAlgAes, frame::kAlgCfb, frame::kAlgEcc, frame::kAlgNull, frame::kAlgRsa,
+    frame::kAlgSha256, frame::kAlgSha384, frame::kAlgSha512;
 // TPMA_OBJECT (Part 2, 8.3) of the low range: fixedTPM, fixedParent, sensitiveDataOrigin,
 // adminWithPolicy, restricted, decrypt. The high range has userWithAuth as well.
 constexpr std::uint32_t kLowRange = 0x000300b2, kHighRange = kLowRange | 0x40;
@@ -29,19 +30,19 @@ struct Template {
   const char* curve;   // OpenSSL's name; nullptr: RSA
 };
 constexpr std::array<Template, 6> kTemplates = {{
-    {kRsa, 2048, kSha256, 128, 32, 256, nullptr},
-    {kRsa, 3072, kSha384, 256, 48, 384, nullptr},
-    {kRsa, 4096, kSha384, 256, 48, 512, nullptr},
-    {kEcc, 0x0003, kSha256, 128, 32, 32, "P-256"},
-    {kEcc, 0x0004, kSha384, 256, 48, 48, "P-384"},
-    {kEcc, 0x0005, kSha512, 256, 64, 66, "P-521"},
+    {kAlgRsa, 2048, kAlgSha256, 128, 32, 256, nullptr},
+    {kAlgRsa, 3072, kAlgSha384, 256, 48, 384, nullptr},
+    {kAlgRsa, 4096, kAlgSha384, 256, 48, 512, nullptr},
+    {kAlgEcc, 0x0003, kAlgSha256, 128, 32, 32, "P-256"},
+    {kAlgEcc, 0x0004, kAlgSha384, 256, 48, 48, "P-384"},
+    {kAlgEcc, 0x0005, kAlgSha512, 256, 64, 66, "P-521"},
 }};
 
 // The fields of a TPMT_PUBLIC with a symmetric algorithm and without scheme and KDF.
 struct Fields {
   std::uint16_t type = 0, name_alg = 0, symmetric = 0, aes_bits = 0, mode = 0, scheme = 0, size = 0;
   std::uint32_t attributes = 0, exponent = 0;
-  std::uint16_t kdf = kNull;
+  std::uint16_t kdf = kAlgNull;
   ByteView policy, first, second;  // modulus, or x and y
 };
 
@@ -53,19 +54,19 @@ Result<Fields> read(ByteView tpmt_public) {
   Reader reader(tpmt_public);
   Fields f;
   f.type = reader.u16();
-  if (reader.ok() && f.type != kRsa && f.type != kEcc)
+  if (reader.ok() && f.type != kAlgRsa && f.type != kAlgEcc)
     return refuse(fmt::format("its type is 0x{:04x}, neither RSA nor ECC", f.type));
   f.name_alg = reader.u16();
   f.attributes = reader.u32();
   f.policy = reader.sized16();
   f.symmetric = reader.u16();
-  if (reader.ok() && f.symmetric != kAes)
+  if (reader.ok() && f.symmetric != kAlgAes)
     return refuse("what it protects is not encrypted with AES");
   f.aes_bits = reader.u16();
   f.mode = reader.u16();
   f.scheme = reader.u16();
   f.size = reader.u16();
-  if (f.type == kRsa) {
+  if (f.type == kAlgRsa) {
     f.exponent = reader.u32();
     f.first = reader.sized16();
   } else {
@@ -81,20 +82,20 @@ Result<const Template*> find_template(const Fields& f) {
   const auto* const found = std::ranges::find_if(
       kTemplates, [&f](const Template& t) { return t.type == f.type && t.size == f.size; });
   if (found == kTemplates.end())
-    return refuse(f.type == kRsa ? fmt::format("RSA of {} bits", f.size)
-                                 : fmt::format("curve 0x{:04x}", f.size));
+    return refuse(f.type == kAlgRsa ? fmt::format("RSA of {} bits", f.size)
+                                    : fmt::format("curve 0x{:04x}", f.size));
   if (f.attributes != kLowRange && f.attributes != kHighRange)
     return refuse(fmt::format("its attributes are 0x{:08x}", f.attributes));
   // H-6 and H-7 are of the high range alone, as is all that is not for SHA-256.
-  if (found->name_alg != kSha256 && f.attributes != kHighRange)
+  if (found->name_alg != kAlgSha256 && f.attributes != kHighRange)
     return refuse("there is no such key in the low range");
   if (f.name_alg != found->name_alg) return refuse("its name has another digest");
   if (f.policy.size() != found->digest) return refuse("its policy is no digest");
-  if (f.aes_bits != found->aes_bits || f.mode != kCfb)
+  if (f.aes_bits != found->aes_bits || f.mode != kAlgCfb)
     return refuse("AES of another length or mode");
-  if (f.scheme != kNull || f.kdf != kNull) return refuse("it has a scheme");
+  if (f.scheme != kAlgNull || f.kdf != kAlgNull) return refuse("it has a scheme");
   if (f.exponent != 0) return refuse("its exponent is not the usual one");
-  if (f.first.size() != found->field || (f.type == kEcc && f.second.size() != found->field))
+  if (f.first.size() != found->field || (f.type == kAlgEcc && f.second.size() != found->field))
     return refuse("its public part has another length");
   return found;
 }

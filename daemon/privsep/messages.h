@@ -11,8 +11,7 @@
 //                            <- Commit              permanent state changed: must be durable
 //   Committed | Refused      ->                     before the reply may leave
 //                            <- Denied              a refused frame, for the log; rate-limited
-//   Adopt                    ->                     from a new manager: an open Commit is sent
-//   again
+//   Adopt                    ->                     from a new manager: an open Commit comes again
 //                            <- Ready               and this too, once no Commit is open
 //   TakeIdentity             ->                     read-only becomes read-write
 //                            <- Commit              with the new identity inside

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "frame/frame.h"
+#include "worker/own_command.h"
 
 namespace vtpm::worker {
 namespace {
@@ -11,20 +12,13 @@ namespace {
 constexpr std::uint32_t kFirstTransient = 0x80000000;
 constexpr std::uint32_t kMany = 64;  // libtpms has room for three transient objects
 
-Bytes command(std::uint32_t code, std::initializer_list<std::uint32_t> words) {
-  Bytes frame;
-  Writer w(frame);
-  w.u16(frame::kTagNoSessions)
-      .u32(static_cast<std::uint32_t>(frame::kHeaderSize + 4 * words.size()))
-      .u32(code);
-  for (const std::uint32_t word : words) w.u32(word);
-  return frame;
+SecretBytes get_capability(std::uint32_t capability, std::uint32_t property, std::uint32_t count) {
+  return own_frame({frame::kCcGetCapability}, capability_parameters(capability, property, count));
 }
 
 Result<std::vector<std::uint32_t>> transient_objects(engine::Engine& engine) {
   VTPM_TRY(const ByteView reply,
-           engine.process(
-               command(frame::kCcGetCapability, {frame::kCapHandles, kFirstTransient, kMany}), 0));
+           engine.process(get_capability(frame::kCapHandles, kFirstTransient, kMany), 0));
   std::vector<std::uint32_t> handles;
   if (frame::response_code(reply) != frame::kRcSuccess) return handles;
   Reader in(reply.subspan(frame::kHeaderSize));
@@ -38,7 +32,7 @@ Result<std::vector<std::uint32_t>> transient_objects(engine::Engine& engine) {
 }  // namespace
 
 Result<void> show_pcr_banks(engine::Engine& engine, policy::Gate& gate) {
-  const Bytes ask = command(frame::kCcGetCapability, {frame::kCapPcrs, 0, 1});
+  const SecretBytes ask = get_capability(frame::kCapPcrs, 0, 1);
   VTPM_TRY(const ByteView reply, engine.process(ask, 0));
   gate.observe(ask, reply);
   return {};
@@ -48,7 +42,7 @@ Result<std::vector<std::uint32_t>> transient_keys(engine::Engine& engine) {
   VTPM_TRY(const std::vector<std::uint32_t> handles, transient_objects(engine));
   std::vector<std::uint32_t> keys;
   for (const std::uint32_t handle : handles) {
-    VTPM_TRY(const ByteView reply, engine.process(command(frame::kCcReadPublic, {handle}), 0));
+    VTPM_TRY(const ByteView reply, engine.process(own_frame({frame::kCcReadPublic, {handle}}), 0));
     // A hash sequence has no public area: TPM_RC_SEQUENCE.
     if (frame::response_code(reply) == frame::kRcSuccess) keys.push_back(handle);
   }

@@ -8,8 +8,8 @@
 namespace vtpm::worker {
 namespace {
 
-constexpr std::uint16_t kAlgRsa = 0x0001, kAlgAes = 0x0006, kAlgSha256 = 0x000b,
-                        kAlgSha384 = 0x000c, kAlgNull = 0x0010, kAlgEcc = 0x0023, kAlgCfb = 0x0043;
+using frame::kAlgAes, frame::kAlgCfb, frame::kAlgEcc, frame::kAlgNull, frame::kAlgRsa,
+    frame::kAlgSha256, frame::kAlgSha384;
 constexpr std::uint16_t kP256 = 0x0003, kP384 = 0x0004;
 
 // TPMA_OBJECT: fixedTPM, fixedParent, sensitiveDataOrigin, restricted, decrypt; and the roles'.

@@ -19,13 +19,12 @@ constexpr std::uint32_t kPtLevel = 0x101, kPtRevision = 0x102, kPtManufacturer =
 // A certificate's index: written by the platform, which closes it; read by everybody with the empty
 // authorization. PPWRITE, WRITEDEFINE, PPREAD, OWNERREAD, AUTHREAD, NO_DA, PLATFORMCREATE.
 constexpr std::uint32_t kCertificateAttributes = 0x42072001;
-constexpr std::uint16_t kAlgSha256 = 0x000b;
 constexpr std::size_t kNvChunk = 1024;  // MAX_NV_BUFFER_SIZE of libtpms
 
 Result<std::uint32_t> property(engine::Engine& engine, std::uint32_t which) {
-  Bytes ask;
-  Writer(ask).u32(frame::kCapTpmProperties).u32(which).u32(1);
-  VTPM_TRY(const ByteView reply, run_own(engine, {frame::kCcGetCapability}, ask));
+  VTPM_TRY(const ByteView reply,
+           run_own(engine, {frame::kCcGetCapability},
+                   capability_parameters(frame::kCapTpmProperties, which, 1)));
   Reader in(reply);
   in.u8();   // moreData
   in.u32();  // capability
@@ -70,9 +69,7 @@ Result<Bytes> make_key(engine::Engine& engine, const KeyTemplate& key) {
     Writer(where).u32(key.persistent);
     VTPM_CHECK(run_own(engine, {frame::kCcEvictControl, {frame::kRhOwner, handle}, 1}, where));
   }
-  Bytes flushed;
-  Writer(flushed).u32(handle);
-  VTPM_CHECK(run_own(engine, {frame::kCcFlushContext}, flushed));
+  VTPM_CHECK(flush(engine, handle));
   return area;
 }
 
@@ -80,7 +77,7 @@ Result<void> write_certificate(engine::Engine& engine, std::uint32_t index, Byte
   Bytes area;
   Writer(area)
       .u32(index)
-      .u16(kAlgSha256)
+      .u16(frame::kAlgSha256)
       .u32(kCertificateAttributes)
       .u16(0)
       .u16(static_cast<std::uint16_t>(certificate.size()));

@@ -211,11 +211,7 @@ Result<void> Worker::take_identity(ByteView manufactured) {
   // The gate has let no key in but, for linux_hmac, one of the NULL hierarchy, which goes on.
   if (!start_.linux_hmac) {
     VTPM_TRY(const auto keys, transient_keys(*engine_));
-    for (const std::uint32_t handle : keys) {
-      Bytes which;
-      Writer(which).u32(handle);
-      VTPM_CHECK(run_own(*engine_, {frame::kCcFlushContext}, which));
-    }
+    for (const std::uint32_t handle : keys) VTPM_CHECK(flush(*engine_, handle));
   }
   VTPM_CHECK(engine_->take_identity(manufactured));
   VTPM_CHECK(keeper_.keep_as_read_write());
