@@ -115,6 +115,7 @@ class Device {
   Result<void> power_on();
   void settle();  // starting or detached -> on, once everything is there
   bool busy_with(const Done& done, const std::function<void()>& later);
+  Result<void> stay_off();
   void power_off_worker();
   void begin_power_cycle();
   Result<void> power_cycle_now();
@@ -129,6 +130,7 @@ class Device {
   void on_commit(const Checkpoint& checkpoint);
   void on_committed(std::uint64_t epoch, std::uint64_t sequence,
                     const Result<store::Version>& version, const Bytes& wrapped_key);
+  void note_committed(const store::Version& version, const Bytes& wrapped_key);
   void answer_commit(const privsep::Committed& committed);  // after the wait that it has to pay
   void forget_commit();                                     // nobody waits for its answer any more
   void slowed_down();
@@ -154,7 +156,6 @@ class Device {
   Result<void> resume_warm();
   void resume_cold(Done done);
   void power_on_later();
-  Result<void> stay_off();
   void try_again(const Error& error);  // what failed may pass: resumes after a pause
   void fail_with(const std::string& reason);
   void answer_failed();  // failed: a worker without a state answers TPM_RC_FAILURE

@@ -87,10 +87,7 @@ void Device::on_identity_committed(std::uint64_t epoch, const Result<store::Vers
     outcome_unknown_ = version.error().code == ErrorCode::unknown_outcome;
     return identity_failed(version.error());
   }
-  record_.version = *version;
-  has_identity_ = true;
-  if (!wrapped_key.empty()) record_.wrapped_key = wrapped_key;
-  if (read_only()) note_read_write();
+  note_committed(*version, wrapped_key);
   goal_ == Goal::start ? begin_start() : finish({});
 }
 

@@ -128,11 +128,16 @@ void Device::on_committed(std::uint64_t epoch, std::uint64_t sequence,
     worker_.send(privsep::Refused{version.error().message});
     return;
   }
-  record_.version = *version;
+  note_committed(*version, wrapped_key);
+  answer_commit({sequence, version->generation});
+}
+
+// The store has taken a state of the device. A read-only device has none but its first identity.
+void Device::note_committed(const store::Version& version, const Bytes& wrapped_key) {
+  record_.version = version;
   has_identity_ = true;
   if (!wrapped_key.empty()) record_.wrapped_key = wrapped_key;
   if (read_only()) note_read_write();
-  answer_commit({sequence, version->generation});
 }
 
 // The state is stored when it is asked for; only the answer is late. So a wait holds no secret, and

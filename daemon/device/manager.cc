@@ -300,23 +300,6 @@ Result<View> Manager::power_cycle(const std::string& device) {
   return change(device, [](Device& d, Device::Done done) { d.power_cycle(std::move(done)); });
 }
 
-Result<View> Manager::set_mode(const std::string& name, privsep::DeviceMode mode) {
-  return change(name, [this, mode](Device& d, Device::Done done) {
-    store::Settings wanted = d.record().settings;
-    const bool grows =
-        wanted.mode != static_cast<std::uint8_t>(mode) && mode == privsep::DeviceMode::read_write;
-    if (grows) {
-      Holdings others = holdings(wanted.owner);
-      others.read_only--;
-      others.of_owner--;
-      wanted.mode = static_cast<std::uint8_t>(mode);
-      if (auto room = check_quota(options_.quota, others, wanted); !room)
-        return done(tl::unexpected<Error>(std::move(room).error()));
-    }
-    d.set_mode(mode, std::move(done));
-  });
-}
-
 Result<View> Manager::park(const std::string& device) {
   return change(device,
                 [this](Device& d, Device::Done done) { parking_->park(d, std::move(done)); });

@@ -23,4 +23,21 @@ Result<void> Manager::apply(Device& device, const Changes& changes) {
   return {};
 }
 
+Result<View> Manager::set_mode(const std::string& name, privsep::DeviceMode mode) {
+  return change(name, [this, mode](Device& d, Device::Done done) {
+    store::Settings wanted = d.record().settings;
+    const bool grows =
+        wanted.mode != static_cast<std::uint8_t>(mode) && mode == privsep::DeviceMode::read_write;
+    if (grows) {
+      Holdings others = holdings(wanted.owner);
+      others.read_only--;
+      others.of_owner--;
+      wanted.mode = static_cast<std::uint8_t>(mode);
+      if (auto room = check_quota(options_.quota, others, wanted); !room)
+        return done(tl::unexpected<Error>(std::move(room).error()));
+    }
+    d.set_mode(mode, std::move(done));
+  });
+}
+
 }  // namespace vtpm::device
