@@ -66,6 +66,10 @@ class Session {
   // To stdout. print() takes text that is printable already.
   void print(std::string_view text);
   void print(const Table& table);
+  // What was done, for a person: nothing with JSON or -q.
+  void say(std::string_view text) {
+    if (!json() && !quiet()) print(text);
+  }
   void print_json(const Json& json) { print(dump(json, 2)); }
   void print_json_line(const Json& json) { print(dump(json, -1)); }
   // Pushes it out now; false if nobody takes it any more.

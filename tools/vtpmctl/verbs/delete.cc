@@ -33,11 +33,8 @@ Exit remove(Session& session, const Options& options) {
         request.set_release_number(options.release);
         auto reply = session.call(request);
         if (!reply) return tl::unexpected<Failure>(reply.error());
-        if (session.json()) {
-          deleted.push_back(Json{{"name", name}, {"deleted", true}});
-        } else if (!session.quiet()) {
-          session.print(fmt::format("deleted {}\n", name));
-        }
+        deleted.push_back(Json{{"name", name}, {"deleted", true}});
+        session.say(fmt::format("deleted {}\n", name));
         if (advise) tip_number_held(session, "--all");
         return {};
       });

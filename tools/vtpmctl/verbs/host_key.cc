@@ -7,14 +7,11 @@ namespace {
 Exit rotate(Session& session) {
   auto reply = session.call(v1::RotateHostKeyRequest());
   if (!reply) return session.report(reply.error());
-  if (session.json()) {
-    session.print_json(Json{{"devices", reply->devices()}});
-  } else if (!session.quiet()) {
-    session.print(
-        fmt::format("the host key is new; devices under it: {}\n"
-                    "back it up: copies of the old one open only copies of the old store\n",
-                    reply->devices()));
-  }
+  if (session.json()) session.print_json(Json{{"devices", reply->devices()}});
+  session.say(
+      fmt::format("the host key is new; devices under it: {}\n"
+                  "back it up: copies of the old one open only copies of the old store\n",
+                  reply->devices()));
   return Exit::ok;
 }
 

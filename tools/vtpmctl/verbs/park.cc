@@ -7,23 +7,15 @@ namespace vtpm::ctl {
 namespace {
 
 Exit park(Session& session, const std::vector<std::string>& names) {
-  Json parked = Json::array();
-  const Exit exit = for_each_device(session, names, [&](const std::string& name) -> Outcome<void> {
+  return change_each(session, names, [&](const std::string& name) {
     v1::ParkRequest request;
     request.set_device(name);
     auto device = session.call(request);
-    if (!device) return tl::unexpected<Failure>(device.error());
-    if (session.json()) {
-      parked.push_back(to_json(*device));
-    } else if (!session.quiet()) {
-      // A command may have woken it again already.
-      session.print(
-          fmt::format("parked {}: {}\n", printable(device->name()), word(device->state())));
-    }
-    return {};
+    // A command may have woken it again already.
+    if (device)
+      session.say(fmt::format("parked {}: {}\n", printable(device->name()), word(device->state())));
+    return device;
   });
-  if (session.json()) session.print_json(parked);
-  return exit;
 }
 
 }  // namespace

@@ -40,12 +40,9 @@ Exit power_cycle(Session& session, const Options& options) {
   request.set_device(options.name);
   auto device = session.call(request);
   if (!device) return session.report(device.error());
-  if (session.json()) {
-    session.print_json(to_json(*device));
-  } else if (!session.quiet()) {
-    session.print(
-        fmt::format("power-cycled {}: {}\n", printable(device->name()), word(device->state())));
-  }
+  if (session.json()) session.print_json(to_json(*device));
+  session.say(
+      fmt::format("power-cycled {}: {}\n", printable(device->name()), word(device->state())));
   session.tip("restart the container or VM that uses it: its PCRs are those of a TPM just started");
   return Exit::ok;
 }

@@ -22,14 +22,11 @@ Exit release(Session& session, const Options& options) {
   }
   auto reply = session.call(request);
   if (!reply) return session.report(reply.error());
-  if (session.json()) {
-    session.print_json(Json{{"released", reply->released()}});
-  } else if (!session.quiet()) {
-    session.print(reply->released() == 0 ? "no number was held\n"
-                  : reply->released() == 1
-                      ? "1 number may be used again\n"
-                      : fmt::format("{} numbers may be used again\n", reply->released()));
-  }
+  if (session.json()) session.print_json(Json{{"released", reply->released()}});
+  session.say(reply->released() == 0 ? "no number was held\n"
+              : reply->released() == 1
+                  ? "1 number may be used again\n"
+                  : fmt::format("{} numbers may be used again\n", reply->released()));
   return Exit::ok;
 }
 

@@ -33,21 +33,12 @@ Outcome<v1::SetRequest> request_of(const Options& options) {
 Exit set(Session& session, const Options& options) {
   auto request = request_of(options);
   if (!request) return session.report(request.error());
-  Json changed = Json::array();
-  const Exit exit =
-      for_each_device(session, options.names, [&](const std::string& name) -> Outcome<void> {
-        request->set_device(name);
-        auto device = session.call(*request);
-        if (!device) return tl::unexpected<Failure>(device.error());
-        if (session.json()) {
-          changed.push_back(to_json(*device));
-        } else if (!session.quiet()) {
-          session.print(fmt::format("set {}\n", printable(device->name())));
-        }
-        return {};
-      });
-  if (session.json()) session.print_json(changed);
-  return exit;
+  return change_each(session, options.names, [&](const std::string& name) {
+    request->set_device(name);
+    auto device = session.call(*request);
+    if (device) session.say(fmt::format("set {}\n", printable(device->name())));
+    return device;
+  });
 }
 
 }  // namespace

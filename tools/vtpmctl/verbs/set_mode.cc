@@ -18,12 +18,9 @@ Exit set_mode(Session& session, const Options& options) {
   request.set_mode(*parse_mode(options.mode));
   auto device = session.call(request);
   if (!device) return session.report(device.error());
-  if (session.json()) {
-    session.print_json(to_json(*device));
-  } else if (!session.quiet()) {
-    session.print(fmt::format("{} is {}, {}\n", printable(device->name()), word(device->mode()),
-                              word(device->state())));
-  }
+  if (session.json()) session.print_json(to_json(*device));
+  session.say(fmt::format("{} is {}, {}\n", printable(device->name()), word(device->mode()),
+                          word(device->state())));
   return Exit::ok;
 }
 

@@ -7,25 +7,16 @@ namespace vtpm::ctl {
 namespace {
 
 Exit start(Session& session, const std::vector<std::string>& names) {
-  Json started = Json::array();
-  const Exit exit = for_each_device(session, names, [&](const std::string& name) -> Outcome<void> {
+  return change_each(session, names, [&](const std::string& name) {
     v1::StartRequest request;
     request.set_device(name);
     auto device = session.call(request);
-    if (!device) return tl::unexpected<Failure>(device.error());
-    if (session.json()) {
-      started.push_back(to_json(*device));
-    } else if (session.quiet()) {
-      session.print(printable(client_path(*device)) + "\n");
-    } else {
-      session.print(fmt::format("started {}\n", printable(device->name())));
-      session.print(node_lines(*device));
-    }
+    if (!device) return device;
+    if (session.quiet() && !session.json()) session.print(printable(client_path(*device)) + "\n");
+    session.say(fmt::format("started {}\n", printable(device->name())) + node_lines(*device));
     tip_how_to_use(session, *device);
-    return {};
+    return device;
   });
-  if (session.json()) session.print_json(started);
-  return exit;
 }
 
 }  // namespace

@@ -12,24 +12,16 @@ struct Options {
 };
 
 Exit stop(Session& session, const Options& options) {
-  Json stopped = Json::array();
-  const Exit exit =
-      for_each_device(session, options.names, [&](const std::string& name) -> Outcome<void> {
-        v1::StopRequest request;
-        request.set_device(name);
-        request.set_release_number(options.release);
-        auto device = session.call(request);
-        if (!device) return tl::unexpected<Failure>(device.error());
-        if (session.json()) {
-          stopped.push_back(to_json(*device));
-        } else if (!session.quiet()) {
-          session.print(fmt::format("stopped {}\n", printable(device->name())));
-        }
-        if (!options.release && device->node() == v1::KERNEL) tip_number_held(session, name);
-        return {};
-      });
-  if (session.json()) session.print_json(stopped);
-  return exit;
+  return change_each(session, options.names, [&](const std::string& name) {
+    v1::StopRequest request;
+    request.set_device(name);
+    request.set_release_number(options.release);
+    auto device = session.call(request);
+    if (!device) return device;
+    session.say(fmt::format("stopped {}\n", printable(device->name())));
+    if (!options.release && device->node() == v1::KERNEL) tip_number_held(session, name);
+    return device;
+  });
 }
 
 }  // namespace

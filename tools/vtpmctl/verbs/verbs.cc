@@ -151,4 +151,17 @@ Exit for_each_device(Session& session, const std::vector<std::string>& names,
   return first;
 }
 
+Exit change_each(Session& session, const std::vector<std::string>& names,
+                 const std::function<Outcome<v1::Device>(const std::string&)>& one) {
+  Json changed = Json::array();
+  const Exit exit = for_each_device(session, names, [&](const std::string& name) -> Outcome<void> {
+    const auto device = one(name);
+    if (!device) return tl::unexpected<Failure>(device.error());
+    changed.push_back(to_json(*device));
+    return {};
+  });
+  if (session.json()) session.print_json(changed);
+  return exit;
+}
+
 }  // namespace vtpm::ctl

@@ -51,4 +51,9 @@ Action declare_complete(Arguments& arguments);
 Exit for_each_device(Session& session, const std::vector<std::string>& names,
                      const std::function<Outcome<void>(const std::string&)>& one);
 
+// The same for a verb that changes devices, each of which `one` gives as it is then: with JSON, an
+// array of those that did not fail.
+Exit change_each(Session& session, const std::vector<std::string>& names,
+                 const std::function<Outcome<v1::Device>(const std::string&)>& one);
+
 }  // namespace vtpm::ctl
