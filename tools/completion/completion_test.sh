@@ -55,6 +55,8 @@ check "" create ""
 check "" list ""
 check "rotate" host-key ""
 check "db web web-2" set ""
+check "db web web-2" set-mode ""
+check "read-write" set-mode web ""
 check "never" set web --park-after n
 check "export show" ca ""
 check "export" ca e

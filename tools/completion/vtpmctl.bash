@@ -60,6 +60,13 @@ _vtpmctl() {
         compopt -o filenames 2>/dev/null
         return
         ;;
+      set-mode)
+        if [[ $prev == set-mode ]]; then
+          words=$(_vtpmctl_words "${global[@]}" __complete devices)
+        else
+          words=read-write
+        fi
+        ;;
       host-key) words=rotate ;;
       ca)
         if [[ $prev == export ]]; then
