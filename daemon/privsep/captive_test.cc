@@ -32,6 +32,7 @@
 #include "privsep/messages.h"
 #include "privsep/rendezvous.h"
 #include "privsep/sandbox.h"
+#include "privsep/test_child.h"
 
 namespace vtpm::privsep {
 namespace {
@@ -290,12 +291,10 @@ class Captive : public ::testing::Test {
 
 // In a child, for attempts that change who attempts.
 bool succeeds_outside(const Attempt& attempt) {
-  const pid_t child = ::fork();
-  if (child == 0) ::_exit(attempt.succeeds() ? 0 : 1);
-  int status = -1;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  return status == 0;
+  const auto attempting = [&attempt] {
+    if (!attempt.succeeds()) ::_exit(1);
+  };
+  return testing::status_of(attempting) == 0;
 }
 
 TEST_F(Captive, what_root_can_do_a_worker_cannot) {

@@ -28,23 +28,14 @@
 #include <string>
 #include <vector>
 
+#include "privsep/test_child.h"
+
 namespace vtpm::privsep {
 namespace {
 
-// What a child that does `work` ends with, as waitpid() tells it.
-int status_of(const std::function<void()>& work) {
-  const pid_t child = ::fork();
-  if (child == 0) {
-    work();
-    ::_exit(0);
-  }
-  int status = -1;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  return status;
-}
-bool killed_by(int status, int signal) { return WIFSIGNALED(status) && WTERMSIG(status) == signal; }
-bool exited(int status) { return WIFEXITED(status) && WEXITSTATUS(status) == 0; }
+using testing::exited;
+using testing::killed_by;
+using testing::status_of;
 
 // In a child: says where, and ends, if something is not as it must be. Writing to stderr is
 // allowed.

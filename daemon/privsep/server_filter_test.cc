@@ -21,23 +21,14 @@
 #include <vector>
 
 #include "privsep/sandbox.h"
+#include "privsep/test_child.h"
 
 namespace vtpm::privsep {
 namespace {
 
 #ifndef __SANITIZE_ADDRESS__  // such a build has no filter
 
-int status_of(const std::function<void()>& child) {
-  const pid_t pid = ::fork();
-  if (pid == 0) {
-    child();
-    ::_exit(0);
-  }
-  int status = -1;
-  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-  }
-  return status;
-}
+using testing::status_of;
 
 struct Call {
   const char* what;

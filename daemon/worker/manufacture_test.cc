@@ -54,6 +54,16 @@ class ManufactureTest : public WorkerTest {
     EXPECT_EQ(status(), 0);
     return made;
   }
+  // A device that serves in read-only mode, with PCR 3 extended; a client of it.
+  Client read_only_device() {
+    start_.mode = privsep::DeviceMode::read_only;
+    start_.checkpoint.permanent.clear();
+    launch();
+    expect<privsep::Ready>();
+    Client client(data_path());
+    EXPECT_EQ(client.run(extend(3, 1)).rc, 0U);
+    return client;
+  }
   static Bytes read_public(Engine& tpm, std::uint32_t handle) {
     const Reply reply = engine::testing::run(tpm, 0x173, {handle}, 0);
     EXPECT_EQ(reply.rc, 0U) << std::hex << handle;
@@ -133,12 +143,7 @@ TEST_F(ManufactureTest, NothingComesOfItWithoutCertificates) {
 
 TEST_F(ManufactureTest, AReadOnlyDeviceBecomesReadWriteBetweenTwoCommands) {
   const SecretBytes made = make(IdentityProfile::ecc);
-  start_.mode = privsep::DeviceMode::read_only;
-  start_.checkpoint.permanent.clear();
-  launch();
-  expect<privsep::Ready>();
-  const Client client(data_path());
-  EXPECT_EQ(client.run(extend(3, 1)).rc, 0U);
+  const Client client = read_only_device();
   const Bytes before = digest_of(client.run(read_pcr(3)));
   EXPECT_EQ(client.run(define_space(0x01000001)).rc, 0x156U);
   expect<privsep::Denied>();
@@ -158,12 +163,7 @@ TEST_F(ManufactureTest, AReadOnlyDeviceBecomesReadWriteBetweenTwoCommands) {
 
 TEST_F(ManufactureTest, ARefusedSwitchLeavesTheJournalAsItWas) {
   const SecretBytes made = make(IdentityProfile::ecc);
-  start_.mode = privsep::DeviceMode::read_only;
-  start_.checkpoint.permanent.clear();
-  launch();
-  expect<privsep::Ready>();
-  const Client client(data_path());
-  EXPECT_EQ(client.run(extend(3, 1)).rc, 0U);
+  const Client client = read_only_device();
   tell(privsep::TakeIdentity{made});
   expect<privsep::Commit>();
   tell(privsep::Refused{"the disk is full"});
