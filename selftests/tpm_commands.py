@@ -2,33 +2,90 @@
 """TPM 2.0 commands as bytes, for tests that talk to a device without tpm2-tools.
 
 What sends a command is the caller's: `ask` below takes a frame, and gives the reply after its header or raises
-OSError if it is not a success.
+OSError if it is not a success. Tpm is a client that has one.
 """
 import hashlib
 import hmac
 import os
+import socket
+import stat
 import struct
 
-PASSWORD = bytes.fromhex("00000009400000090000000000")  # one empty password authorization
-OWNER, NULL = 0x40000001, 0x40000007
-SHA256, ECC = 0xb, 0x23
-
-
-def command(code, handles=(), parameters=b"", authorized=False):
-    body = b"".join(struct.pack(">I", h) for h in handles) + (PASSWORD if authorized else b"") + parameters
-    return struct.pack(">HII", 0x8002 if authorized else 0x8001, 10 + len(body), code) + body
+OWNER, NULL, LOCKOUT, ENDORSEMENT, PLATFORM = 0x40000001, 0x40000007, 0x4000000a, 0x4000000b, 0x4000000c
+SHA256, ECC, KEYED_HASH, NOTHING = 0xb, 0x23, 0x8, 0x10
+READ_ONLY = 0x156  # TPM_RC_READ_ONLY
 
 
 def sized(data):
     return struct.pack(">H", len(data)) + data
 
 
+def authorization(handle=0x40000009, secret=b"", attributes=0):
+    """A password, or a session that needs no HMAC."""
+    return struct.pack(">IHB", handle, 0, attributes) + sized(secret)
+
+
+def command(code, handles=(), parameters=b"", authorized=False):
+    """`authorized`: by the empty password, or by a list of authorizations."""
+    if authorized is True:
+        authorized = [authorization()]
+    area = b"".join(authorized or [])
+    body = b"".join(struct.pack(">I", h) for h in handles) + (
+        struct.pack(">I", len(area)) + area if area else b"") + parameters
+    return struct.pack(">HII", 0x8002 if area else 0x8001, 10 + len(body), code) + body
+
+
+def code_of(reply):
+    return struct.unpack(">I", reply[6:10])[0]
+
+
 def success(frame, reply):
     """The reply after its header."""
-    code = struct.unpack(">I", reply[6:10])[0]
-    if code:
-        raise OSError(f"command {frame[6:10].hex()} got {code:#x}")
+    if code_of(reply):
+        raise OSError(f"command {frame[6:10].hex()} got {code_of(reply):#x}")
     return reply[10:]
+
+
+class Tpm:
+    """A client of a TPM: a node of the kernel, or a socket."""
+
+    def __init__(self, node):
+        if stat.S_ISSOCK(os.stat(node).st_mode):
+            self.file = socket.socket(socket.AF_UNIX)
+            self.file.settimeout(60)
+            self.file.connect(node)
+            self.send, self.receive = self.file.sendall, self.file.recv
+        else:
+            self.file = open(node, "r+b", buffering=0)
+            self.send, self.receive = self.file.write, self.file.read
+
+    def reply(self, frame):
+        self.send(frame)
+        reply = b""
+        while len(reply) < 10 or len(reply) < struct.unpack(">I", reply[2:6])[0]:
+            part = self.receive(4096)
+            if not part:
+                raise OSError("the connection was cut")
+            reply += part
+        return reply
+
+    def ask(self, frame):
+        return success(frame, self.reply(frame))
+
+    def code(self, frame):
+        return code_of(self.reply(frame))
+
+    def pcr(self, index=10):
+        return self.ask(read_pcr(index))[-32:]
+
+    def close(self):
+        self.file.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
 
 
 def digests(digest):
@@ -70,13 +127,60 @@ def read_public(handle):
     return command(0x173, [handle])
 
 
+def p256(attributes, scheme):
+    """The public area of a P-256 key; no policy, no symmetric algorithm but a storage key's, no KDF."""
+    symmetric = struct.pack(">HHH", 0x6, 128, 0x43) if attributes & 0x20000 else struct.pack(">H", NOTHING)
+    return struct.pack(">HHI", ECC, SHA256, attributes) + sized(b"") + symmetric + scheme + struct.pack(
+        ">HH", 3, NOTHING) + sized(b"") + sized(b"")
+
+
+ECDSA = struct.pack(">HH", 0x18, SHA256)
+SIGNING_KEY = p256(0x00040072, ECDSA)
+ATTESTATION_KEY = p256(0x00050072, ECDSA)  # restricted: signs no digest that may be of a forged attestation
+STORAGE_KEY = p256(0x00030472, struct.pack(">H", NOTHING))
+
+
+def created(public, secret=b""):
+    """The parameters of TPM2_Create and of TPM2_CreatePrimary."""
+    return sized(sized(b"") + sized(secret)) + sized(public) + sized(b"") + struct.pack(">I", 0)
+
+
+def create_primary(hierarchy, public=STORAGE_KEY):
+    return command(0x131, [hierarchy], created(public), True)
+
+
+def handle_in(reply):
+    return struct.unpack(">I", reply[:4])[0]
+
+
 def make_signing_key(ask):
     """A P-256 key of the owner hierarchy, loaded; its handle."""
-    template = struct.pack(">HHI", ECC, SHA256, 0x00040072) + sized(b"") + struct.pack(
-        ">HHHHH", 0x10, 0x18, SHA256, 3, 0x10) + sized(b"") + sized(b"")
-    reply = ask(command(0x131, [OWNER], sized(b"\0\0\0\0") + sized(template) + sized(b"") +
-                        struct.pack(">I", 0), True))
-    return struct.unpack(">I", reply[:4])[0]
+    return handle_in(ask(create_primary(OWNER, SIGNING_KEY)))
+
+
+def flush(handle):
+    return command(0x165, [], struct.pack(">I", handle))
+
+
+def save_context(handle):
+    return command(0x162, [handle])
+
+
+def load_context(context):
+    return command(0x161, [], context)
+
+
+def random(count=32):
+    return command(0x17b, [], struct.pack(">H", count))
+
+
+def capability(which, first, count=1):
+    return command(0x17a, [], struct.pack(">III", which, first, count))
+
+
+def property_of(ask, name):
+    """One of TPM_CAP_TPM_PROPERTIES."""
+    return struct.unpack(">I", ask(capability(6, name))[-4:])[0]
 
 
 def start_session(nonce, kind):

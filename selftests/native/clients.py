@@ -2,41 +2,14 @@
 """Clients of devices on sockets that know what their TPM has to hold: each reply was heard, or was not."""
 import hashlib
 import os
-import socket
-import struct
 import sys
 import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from tpm_commands import define_counter, extend, increment, read_counter, read_pcr, success  # noqa: E402
+from tpm_commands import Tpm, define_counter, extend, increment, read_counter  # noqa: E402
 
 COUNTER, PCR = 0x01500010, 10
-
-
-class Tpm:
-    """A connection to a device's socket; every reply but success is an error."""
-
-    def __init__(self, path):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(60)
-        self.socket.connect(path)
-
-    def ask(self, frame):
-        self.socket.sendall(frame)
-        reply = b""
-        while len(reply) < 10 or len(reply) < struct.unpack(">I", reply[2:6])[0]:
-            part = self.socket.recv(4096)
-            if not part:
-                raise OSError("the connection was cut")
-            reply += part
-        return success(frame, reply)
-
-    def close(self):
-        self.socket.close()
-
-    def pcr(self):
-        return self.ask(read_pcr(PCR))[-32:]
 
 
 class Client(threading.Thread):
@@ -70,7 +43,7 @@ class Extender(Client):
         self.chain = hashlib.sha256(self.chain + digest).digest()
 
     def exact(self):
-        return self.tpm.pcr() == self.chain
+        return self.tpm.pcr(PCR) == self.chain
 
 
 class Counter(Client):
@@ -93,8 +66,5 @@ class Counter(Client):
 
 
 def pcr(node):
-    tpm = Tpm(node)
-    try:
-        return tpm.pcr()
-    finally:
-        tpm.close()
+    with Tpm(node) as tpm:
+        return tpm.pcr(PCR)
