@@ -38,18 +38,31 @@ class Image:
 
     def plant(self, pid, point, dice):
         """False: the process is gone, or is not this program."""
+        return self.write(pid, dice.choice(self.places[point]), BREAKPOINT) is not None
+
+    def plant_in_children(self, pid, point):
+        """At the beginning of a function that this process never calls, but those that it forks do. What was there."""
+        return self.write(pid, self.places[point][0], BREAKPOINT)
+
+    def take_out(self, pid, point, code):
+        return self.write(pid, self.places[point][0], code)
+
+    def write(self, pid, place, code):
+        """What was there before; None: there is no such process of this program."""
         try:
             with open(f"/proc/{pid}/maps", encoding="ascii", errors="replace") as maps:
                 firsts = [int(line.split("-")[0], 16) for line in maps
                           if line.rstrip().endswith("/" + self.name) and line.split()[2] == "00000000"]
             if not firsts:
-                return False
+                return None
             with open(f"/proc/{pid}/mem", "r+b", buffering=0) as memory:
-                memory.seek(firsts[0] + dice.choice(self.places[point]))
-                memory.write(BREAKPOINT)
-            return True
+                memory.seek(firsts[0] + place)
+                before = memory.read(len(code))
+                memory.seek(firsts[0] + place)
+                memory.write(code)
+            return before
         except OSError:
-            return False
+            return None
 
 
 def instructions(path, start, stop):
