@@ -150,7 +150,10 @@ Orderly walk_orderly_data(Walk& w) {
   return orderly;
 }
 
-void walk_state_clear(Walk& w, VolatileLayout& v) {
+// TPM_SU_STATE, whatever stands in TPM_SU_STATE_MASK's bits: started before, at locality 3.
+bool state_is_saved(std::uint16_t orderly_state) { return (orderly_state & 0x3fff) == 0x0001; }
+
+void walk_state_clear(Walk& w, StateFields& v) {
   w.header(kStateClearData);
   v.storage_enabled = w.fixed<1>();
   v.endorsement_enabled = w.fixed<1>();
@@ -171,7 +174,7 @@ void walk_state_clear(Walk& w, VolatileLayout& v) {
   w.skip_block();
 }
 
-void walk_state_reset(Walk& w, VolatileLayout& v) {
+void walk_state_reset(Walk& w, StateFields& v) {
   w.header(kStateResetData);
   v.null_proof = w.tpm2b();
   v.null_seed = w.tpm2b();
@@ -271,6 +274,12 @@ Result<PermanentLayout> parse_permanent(ByteView blob) {
   const Orderly orderly = walk_orderly_data(w);
   p.clock = orderly.clock;
   p.drbg_seed = orderly.drbg_seed;
+  const std::size_t saved = w.offset();
+  if (w.ok() && state_is_saved(load_be16(blob.data() + p.orderly_state))) {
+    walk_state_reset(w, p.saved);
+    walk_state_clear(w, p.saved);
+  }
+  p.saved_state = {saved, w.offset() - saved};
   if (!w.ok()) return w.failure("permanent");
   return p;
 }

@@ -21,6 +21,12 @@ struct Field {  // the payload of a TPM2B inside a blob; its UINT16 length is at
   std::size_t size = 0;
 };
 
+// STATE_CLEAR_DATA and STATE_RESET_DATA: what a TPM has from one Startup(CLEAR) to the next.
+struct StateFields {
+  std::size_t storage_enabled = 0, endorsement_enabled = 0, platform_nv_enabled = 0;  // u8 each
+  Field platform_policy, platform_auth, null_proof, null_seed, commit_nonce;
+};
+
 struct PermanentLayout {
   Field owner_policy, endorsement_policy, lockout_policy;
   Field owner_auth, endorsement_auth, lockout_auth;
@@ -34,13 +40,16 @@ struct PermanentLayout {
   std::size_t seed_compat = 0;  // 3 bytes: endorsement, storage, platform
   std::size_t clock = 0;        // u64
   Field drbg_seed;
+  // Of the last TPM2_Shutdown(STATE), for a TPM2_Startup(STATE). Empty if there is none, with the
+  // place where it would be.
+  Field saved_state;
+  StateFields saved;
 };
 
-struct VolatileLayout {
+struct VolatileLayout : StateFields {
   std::size_t platform_enabled = 0;
-  std::size_t storage_enabled = 0, endorsement_enabled = 0, platform_nv_enabled = 0;
   std::size_t clock = 0;
-  Field drbg_seed, platform_policy, platform_auth, null_proof, null_seed, commit_nonce;
+  Field drbg_seed;
   std::size_t started = 0;     // u8: TPM2_Startup was done
   std::size_t host_clock = 0;  // u64: milliseconds on the host's clock when this was written
   // Of the first length word; three TPM2B in a row: endorsement, storage, platform seed.

@@ -101,6 +101,30 @@ TEST(StateBlob, FlagsAreWhereTheCommandsPutThem) {
   EXPECT_EQ(flags(), "00000000");
 }
 
+TEST(StateBlob, FindsWhatAShutdownHasSaved) {
+  auto tpm = must_start({.origin = Origin::fresh});
+  ASSERT_EQ(startup(*tpm), 0U);
+  const PermanentLayout running = parse_permanent(tpm->permanent().value()).value();
+  EXPECT_EQ(running.saved_state.size, 0U);
+  const Bytes auth(20, std::byte{'x'});
+  ASSERT_EQ(run(*tpm, 0x129, {kPlatform}, 1, Parameters().sized(auth).bytes).rc, 0U);
+  ASSERT_EQ(run(*tpm, 0x121, {kOwner}, 1, Parameters().u32(kOwner).u8(0).bytes).rc, 0U);
+  const SecretBytes current = tpm->volatile_state().value();
+  const VolatileLayout v = parse_volatile(current).value();
+  ASSERT_EQ(shutdown(*tpm, true), 0U);
+  const SecretBytes blob = tpm->permanent().value();
+  const PermanentLayout p = parse_permanent(blob).value();
+  EXPECT_EQ(p.saved_state.offset, running.saved_state.offset);
+  ASSERT_NE(p.saved_state.size, 0U);
+  EXPECT_EQ(text(blob, p.saved.platform_auth), std::string(20, 'x'));
+  EXPECT_EQ(text(blob, p.saved.null_proof), text(current, v.null_proof));
+  EXPECT_EQ(text(blob, p.saved.commit_nonce), text(current, v.commit_nonce));
+  EXPECT_EQ(blob[p.saved.storage_enabled], std::byte{0});
+  EXPECT_EQ(blob[p.saved.endorsement_enabled], std::byte{1});
+  ASSERT_EQ(shutdown(*tpm, false), 0U);
+  EXPECT_EQ(parse_permanent(tpm->permanent().value()).value().saved_state.size, 0U);
+}
+
 TEST(StateBlob, HashGuardsTheVolatileState) {
   Blobs b = rich_state();
   EXPECT_TRUE(volatile_hash_ok(b.volatile_state));

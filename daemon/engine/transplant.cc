@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/uuid.h"
 #include "engine/state_blob.h"
 
 namespace vtpm::engine {
@@ -29,7 +30,28 @@ Result<void> take_over(ByteView old, SecretBytes& permanent) {
   VTPM_CHECK(copy(old, {from.clock, 8}, permanent, {to.clock, 8}));
   VTPM_CHECK(copy(old, {from.total_reset_count, 8}, permanent, {to.total_reset_count, 8}));
   VTPM_CHECK(copy(old, {from.reset_count, 4}, permanent, {to.reset_count, 4}));
-  return copy(old, {from.orderly_state, 2}, permanent, {to.orderly_state, 2});
+  VTPM_CHECK(copy(old, {from.orderly_state, 2}, permanent, {to.orderly_state, 2}));
+  // One that sleeps wakes up from what it has saved.
+  const ByteView saved = view(old, from.saved_state);
+  const auto begin = permanent.begin() + static_cast<std::ptrdiff_t>(to.saved_state.offset);
+  const auto after =
+      permanent.erase(begin, begin + static_cast<std::ptrdiff_t>(to.saved_state.size));
+  permanent.insert(after, saved.begin(), saved.end());
+  return {};
+}
+
+void enable(SecretBytes& blob, const StateFields& state) {
+  for (const std::size_t enabled :
+       {state.storage_enabled, state.endorsement_enabled, state.platform_nv_enabled})
+    blob[enabled] = std::byte{1};
+}
+
+// The same for what a TPM has saved, and for what it runs with.
+Result<void> renew_saved(SecretBytes& permanent, const PermanentLayout& p) {
+  if (p.saved_state.size == 0) return {};
+  enable(permanent, p.saved);
+  return fill_random(
+      MutableByteView(permanent).subspan(p.saved.commit_nonce.offset, p.saved.commit_nonce.size));
 }
 
 // libtpms compares its copies of the seeds with the permanent state, and there is a length word
@@ -56,12 +78,11 @@ Result<RunningState> transplant(ByteView manufactured, ByteView permanent,
   RunningState next{to_secret(manufactured), to_secret(volatile_state)};
   VTPM_CHECK(take_over(permanent, next.permanent));
   VTPM_TRY(const PermanentLayout p, parse_permanent(next.permanent));
+  VTPM_CHECK(renew_saved(next.permanent, p));
   // Random numbers that came from the blank state's generator say nothing of those to come.
   VTPM_CHECK(renew_randomness(next.volatile_state, true));
   VTPM_TRY(const VolatileLayout v, parse_volatile(next.volatile_state));
-  for (const std::size_t enabled :
-       {v.storage_enabled, v.endorsement_enabled, v.platform_nv_enabled})
-    next.volatile_state[enabled] = std::byte{1};
+  enable(next.volatile_state, v);
   put_seeds(next.permanent, p, next.volatile_state, v.seed_copies);
   VTPM_CHECK(rehash_volatile(next.volatile_state));
   return next;

@@ -161,6 +161,39 @@ TEST_F(Transplant, RefusesContextsOfThePublicState) {
   for (const Bytes& context : contexts) EXPECT_NE(run(*tpm, 0x161, {}, 0, context).rc, 0U);
 }
 
+// TPM2_Shutdown(STATE), as a VM that goes to sleep sends it: before its power is cut, and after.
+TEST_F(Transplant, WakesATpmThatSleeps) {
+  for (const bool power_is_cut : {false, true}) {
+    auto tpm = blank();
+    ASSERT_EQ(pcr_extend(*tpm, 7, 3), 0U);
+    const Bytes pcr = pcr_read(*tpm, 7);
+    const Bytes null_key = primary(*tpm, kNull);
+    const Session session = start_session(*tpm, 1);
+    const Reply saved = run(*tpm, 0x162, {session.handle}, 0);
+    ASSERT_EQ(saved.rc, 0U);
+    ASSERT_EQ(run(*tpm, 0x121, {kOwner}, 1, Parameters().u32(kOwner).u8(0).bytes).rc, 0U);
+    ASSERT_EQ(shutdown(*tpm, true), 0U);
+    const Clock before = clock_of(*tpm);
+    if (power_is_cut) {
+      ASSERT_TRUE(tpm->power_cycle());
+    }
+    const auto taken = tpm->take_identity(manufactured_);
+    ASSERT_TRUE(taken) << taken.error().message;
+    if (!power_is_cut) {
+      EXPECT_EQ(pcr_read(*tpm, 7), pcr);
+      ASSERT_TRUE(tpm->power_cycle());
+    }
+    ASSERT_EQ(startup(*tpm, true), 0U);
+    EXPECT_EQ(pcr_read(*tpm, 7), pcr);
+    EXPECT_EQ(run(*tpm, 0x161, {}, 0, saved.body).rc, 0U);  // ContextLoad
+    EXPECT_EQ(primary(*tpm, kNull), null_key);
+    EXPECT_EQ(primary(*tpm, kEndorsement), keys_[0]);
+    EXPECT_EQ(primary(*tpm, kOwner), keys_[1]);  // a resume leaves hierarchies as they were
+    EXPECT_EQ(clock_of(*tpm).resets, before.resets);
+    EXPECT_EQ(clock_of(*tpm).restarts, before.restarts + 1);
+  }
+}
+
 TEST_F(Transplant, SurvivesResumeAndPowerCycle) {
   auto tpm = blank();
   ASSERT_EQ(pcr_extend(*tpm, 7, 3), 0U);
