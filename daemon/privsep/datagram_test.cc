@@ -114,6 +114,7 @@ TEST_F(Datagram, TheLargestStartFits) {
   start.checkpoint.permanent.resize(kMaxPermanentState);
   start.checkpoint.volatile_state.resize(kMaxVolatileState);
   start.checkpoint.reply.resize(kMaxReply);
+  start.measurements.resize(kMaxEvents);
   const SecretBytes bytes = encode(Message{start});
   ASSERT_LE(bytes.size(), kMaxMessage);
   ASSERT_TRUE(send_datagram(a_.get(), bytes));

@@ -72,6 +72,24 @@ SecretBytes permanent(Reader& in) {
   return to_secret(state);
 }
 
+void write_measurements(SecretWriter& out, const std::vector<Measurement>& measurements) {
+  out.u8(static_cast<std::uint8_t>(measurements.size()));
+  for (const Measurement& m : measurements) out.u8(m.pcr).bytes(m.digests);
+}
+
+std::vector<Measurement> read_measurements(Reader& in) {
+  const std::size_t count = in.u8();
+  if (count > kMaxEvents) in.fail();
+  std::vector<Measurement> measurements;
+  while (in.ok() && measurements.size() < count) {
+    Measurement& m = measurements.emplace_back();
+    m.pcr = in.u8();
+    if (m.pcr >= kMeasurablePcrs) in.fail();
+    m.digests = in.array<kDigestsSize>();
+  }
+  return measurements;
+}
+
 }  // namespace
 
 SecretBytes encode(const Message& message) {
@@ -86,6 +104,7 @@ SecretBytes encode(const Message& message) {
                    w.u8(u8(m.node)).u8(u8(m.mode)).u8(u8(m.kind));
                    w.u8(u8(m.linux_hmac)).u8(u8(m.firmware)).u8(u8(m.failed));
                    w.sized32(vtpm::encode(m.checkpoint));
+                   write_measurements(w, m.measurements);
                  },
                  [&](const Stop& m) {
                    head(Type::stop);
@@ -168,6 +187,7 @@ Result<Message> decode(ByteView bytes) {
       m.firmware = checked_bool(in);
       m.failed = checked_bool(in);
       VTPM_TRY(m.checkpoint, decode_checkpoint(in.sized32()));
+      m.measurements = read_measurements(in);
       message = std::move(m);
       break;
     }

@@ -33,6 +33,7 @@
 
 #include "base/bytes.h"
 #include "base/checkpoint.h"
+#include "base/measurement.h"
 #include "base/result.h"
 #include "base/unique_fd.h"
 #include "base/uuid.h"
@@ -57,6 +58,8 @@ struct Start {
   bool firmware = false;  // nobody else sends TPM2_Startup(CLEAR) at power-on: the worker does
   bool failed = false;    // no state at all: answer every command with TPM_RC_FAILURE
   Checkpoint checkpoint;  // what to resume from; its incarnation is the worker's own
+  // Extended at each power-on, before anybody uses the device. Only if `firmware`.
+  std::vector<Measurement> measurements;
 };
 struct Stop {
   enum class How : std::uint8_t {
@@ -131,7 +134,8 @@ using Message =
 // A crash is a death by the worker's own fault, not a SIGKILL or SIGTERM from outside.
 bool is_crash(int wait_status);
 
-inline constexpr std::size_t kMaxMessage = std::size_t{200} * 1024;
+// A datagram must fit in a socket's default buffer, 208 KiB less what the kernel adds.
+inline constexpr std::size_t kMaxMessage = std::size_t{207} * 1024;
 inline constexpr std::size_t kMaxDescriptors = 4;
 inline constexpr std::size_t kMaxEndorsementKeys = 8;  // of an identity
 inline constexpr std::size_t kMaxCertificate = 2048;   // and of a key's public area

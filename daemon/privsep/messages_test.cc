@@ -35,6 +35,9 @@ Start full_start() {
   s.firmware = true;
   s.failed = true;
   s.checkpoint = full_checkpoint();
+  s.measurements.resize(2);
+  s.measurements[1].pcr = 15;
+  s.measurements[1].digests.fill(std::byte{8});
   return s;
 }
 
@@ -85,6 +88,9 @@ TEST(Messages, FieldsArriveWhereTheyBelong) {
   EXPECT_EQ(start.mode, DeviceMode::read_write);
   EXPECT_EQ(start.kind, DeviceKind::open);
   EXPECT_TRUE(same(start.checkpoint, full_checkpoint()));
+  ASSERT_EQ(start.measurements.size(), 2U);
+  EXPECT_EQ(start.measurements[1].pcr, 15);
+  EXPECT_EQ(start.measurements[1].digests, full_start().measurements[1].digests);
   for (int bit = 0; bit < 3; bit++) {  // each flag alone: none stands for another
     Start one;
     one.linux_hmac = bit == 0;
@@ -156,6 +162,17 @@ TEST(Messages, AnIdentityHasFewKeysAndSmallCertificates) {
   EXPECT_FALSE(fits({Bytes()}));
   EXPECT_FALSE(decode(encode(Message{Manufactured{}}))) << "no state at all";
   EXPECT_FALSE(decode(encode(Message{TakeIdentity{SecretBytes(kMaxPermanentState + 1)}})));
+}
+
+TEST(Messages, MeasurementsAreLimited) {
+  Start start = full_start();
+  start.measurements.assign(kMaxEvents, {});
+  EXPECT_TRUE(decode(encode(Message{start})));
+  start.measurements.assign(kMaxEvents + 1, {});
+  EXPECT_FALSE(decode(encode(Message{start})));
+  start.measurements.assign(1, {});
+  start.measurements[0].pcr = kMeasurablePcrs;
+  EXPECT_FALSE(decode(encode(Message{start})));
 }
 
 TEST(Messages, MessagesOfTheForkServerAreNoMessagesOfAWorker) {

@@ -20,6 +20,7 @@
 #include "worker/gate_memory.h"
 #include "worker/keeper.h"
 #include "worker/manufacture.h"
+#include "worker/measure.h"
 #include "worker/own_command.h"
 #include "worker/platform.h"
 #include "worker/refusals.h"
@@ -74,6 +75,7 @@ Result<void> Worker::boot() {
     VTPM_CHECK(engine_->startup_clear());
     if (start_.kind == privsep::DeviceKind::container)
       VTPM_CHECK(close_platform_hierarchy(*engine_));
+    VTPM_CHECK(extend_measurements(*engine_, start_.measurements));
   }
   return keeper_.keep_now();
 }
