@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 
 #include "frame/commands.h"
 #include "policy/policy.h"
@@ -100,6 +101,7 @@ v1::Device to_proto(const device::View& view) {
   d.set_restarts(view.restarts);
   d.set_throttled(view.throttled);
   d.set_wakes(view.wakes);
+  d.set_event_log(view.event_log);
   d.set_command_timeout_ms(s.command_timeout_ms);
   d.set_detach_timeout_ms(s.detach_timeout_ms);
   d.set_has_identity(view.has_identity);
@@ -196,6 +198,26 @@ Result<device::Manager::Changes> to_changes(const v1::SetRequest& r) {
     return fail(ErrorCode::invalid_argument, "nothing to change",
                 "vtpmctl and vtpmd may be of different releases: upgrade the older one");
   return changes;
+}
+
+Result<std::vector<device::Event>> to_events(const v1::Measurements& measured) {
+  std::vector<device::Event> events;
+  for (const v1::Measurement& m : measured.list()) {
+    device::Event& event = events.emplace_back();
+    event.measurement.pcr = static_cast<std::uint8_t>(std::min(m.pcr(), 255U));
+    event.what = m.what();
+    std::byte* at = event.measurement.digests.data();
+    const std::array<const std::string*, kHashBanks.size()> digests{&m.sha1(), &m.sha256(),
+                                                                    &m.sha384(), &m.sha512()};
+    for (std::size_t i = 0; i < digests.size(); i++) {
+      if (digests[i]->size() != kHashBanks[i].size)
+        return fail(ErrorCode::invalid_argument,
+                    fmt::format("a measurement has no {} digest", kHashBanks[i].name),
+                    "a digest of each of SHA1, SHA256, SHA384 and SHA512 is needed");
+      at = std::ranges::copy(as_bytes(*digests[i]), at).out;
+    }
+  }
+  return events;
 }
 
 }  // namespace vtpm::api

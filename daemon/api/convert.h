@@ -20,5 +20,7 @@ v1::DoctorReply::Check to_proto(const device::Finding& finding);
 // Checks every field; what the request leaves open gets its default.
 Result<store::Settings> to_settings(const v1::CreateRequest& request);
 Result<device::Manager::Changes> to_changes(const v1::SetRequest& request);
+// Checks the digests' sizes; the rest is the device's to check.
+Result<std::vector<device::Event>> to_events(const v1::Measurements& measured);
 
 }  // namespace vtpm::api

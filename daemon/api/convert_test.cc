@@ -192,5 +192,52 @@ TEST(Convert, ATimeForParkingIsShownIfTheDeviceHasOne) {
   EXPECT_EQ(to_settings(create)->park_after_s, 90U);
 }
 
+v1::Measurement measurement() {
+  v1::Measurement m;
+  m.set_pcr(9);
+  m.set_sha1(std::string(20, '\1'));
+  m.set_sha256(std::string(32, '\2'));
+  m.set_sha384(std::string(48, '\3'));
+  m.set_sha512(std::string(64, '\4'));
+  m.set_what("file");
+  return m;
+}
+
+TEST(Convert, AMeasurementHasADigestOfEachBank) {
+  v1::Measurements measured;
+  *measured.add_list() = measurement();
+  const auto events = to_events(measured);
+  ASSERT_TRUE(events);
+  ASSERT_EQ(events->size(), 1U);
+  EXPECT_EQ((*events)[0].measurement.pcr, 9);
+  EXPECT_EQ((*events)[0].what, "file");
+  EXPECT_EQ(as_text((*events)[0].measurement.digests),
+            measurement().sha1() + measurement().sha256() + measurement().sha384() +
+                measurement().sha512());
+  using Setter = void (*)(v1::Measurement&, std::string);
+  for (const Setter set :
+       {Setter{[](v1::Measurement& m, std::string v) { m.set_sha1(std::move(v)); }},
+        Setter{[](v1::Measurement& m, std::string v) { m.set_sha256(std::move(v)); }},
+        Setter{[](v1::Measurement& m, std::string v) { m.set_sha384(std::move(v)); }},
+        Setter{[](v1::Measurement& m, std::string v) { m.set_sha512(std::move(v)); }}})
+    for (const std::size_t size : {0, 1, 33, 65, 10'000}) {
+      set(*measured.mutable_list(0), std::string(size, 'x'));
+      EXPECT_EQ(to_events(measured).error().code, ErrorCode::invalid_argument);
+      *measured.mutable_list(0) = measurement();
+    }
+}
+
+TEST(Convert, APcrThatThereIsNotBecomesNoOther) {
+  v1::Measurements measured;
+  EXPECT_TRUE(to_events(measured)->empty());
+  *measured.add_list() = measurement();
+  for (const std::uint32_t pcr : {16U, 23U, 256U, 265U, 0xffffffffU}) {
+    measured.mutable_list(0)->set_pcr(pcr);
+    const auto checked = device::with_separators(to_events(measured).value());
+    ASSERT_FALSE(checked) << pcr;
+    EXPECT_EQ(checked.error().code, ErrorCode::invalid_argument) << pcr;
+  }
+}
+
 }  // namespace
 }  // namespace vtpm::api

@@ -67,6 +67,15 @@ grpc::Status ObserveService::Denied(grpc::ServerContext* context, const v1::Deni
   return grpc::Status::OK;
 }
 
+grpc::Status ObserveService::EventLog(grpc::ServerContext* context,
+                                      const v1::EventLogRequest* request,
+                                      v1::EventLogReply* reply) {
+  const auto log = manager_.event_log(request->device());
+  if (!log) return to_status(log.error(), *context);
+  reply->set_log(std::string(as_text(*log)));
+  return grpc::Status::OK;
+}
+
 grpc::Status ObserveService::Doctor(grpc::ServerContext* context, const v1::DoctorRequest*,
                                     v1::DoctorReply* reply) {
   const auto findings = manager_.examine();
@@ -105,7 +114,9 @@ grpc::Status AdminService::Set(grpc::ServerContext* context, const v1::SetReques
 
 grpc::Status AdminService::Start(grpc::ServerContext* context, const v1::StartRequest* request,
                                  v1::Device* reply) {
-  return reply_with(manager_.start(request->device()), *context, reply);
+  auto measured = to_events(request->measured());
+  if (!measured) return to_status(measured.error(), *context);
+  return reply_with(manager_.start(request->device(), *std::move(measured)), *context, reply);
 }
 
 grpc::Status AdminService::Stop(grpc::ServerContext* context, const v1::StopRequest* request,
@@ -122,7 +133,9 @@ grpc::Status AdminService::Delete(grpc::ServerContext* context, const v1::Delete
 
 grpc::Status AdminService::PowerCycle(grpc::ServerContext* context,
                                       const v1::PowerCycleRequest* request, v1::Device* reply) {
-  return reply_with(manager_.power_cycle(request->device()), *context, reply);
+  auto measured = to_events(request->measured());
+  if (!measured) return to_status(measured.error(), *context);
+  return reply_with(manager_.power_cycle(request->device(), *std::move(measured)), *context, reply);
 }
 
 grpc::Status AdminService::SetMode(grpc::ServerContext* context, const v1::SetModeRequest* request,

@@ -18,6 +18,8 @@ class ObserveService final : public v1::Observe::Service {
   grpc::Status Watch(grpc::ServerContext*, const v1::WatchRequest*,
                      grpc::ServerWriter<v1::Event>*) override;
   grpc::Status Denied(grpc::ServerContext*, const v1::DeniedRequest*, v1::DeniedReply*) override;
+  grpc::Status EventLog(grpc::ServerContext*, const v1::EventLogRequest*,
+                        v1::EventLogReply*) override;
   grpc::Status Doctor(grpc::ServerContext*, const v1::DoctorRequest*, v1::DoctorReply*) override;
   grpc::Status CaCertificate(grpc::ServerContext*, const v1::CaCertificateRequest*,
                              v1::CaCertificateReply*) override;

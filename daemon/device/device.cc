@@ -45,6 +45,7 @@ Device::Device(Host& host, store::Record record)
   record_.state.bytes.clear();  // read from the store again when it is needed
   if (!record_.failure.empty()) phase_ = Phase::failed;
   registered_ = node_->exists();
+  recall_measured();
 }
 
 Device::~Device() {
@@ -74,6 +75,7 @@ View Device::view() const {
   view.restarts = restarts_;
   view.throttled = throttled_;
   view.wakes = wakes_;
+  if (!measured_.empty()) view.event_log = host_.event_logs.path(record_.settings.name);
   return view;
 }
 
@@ -136,9 +138,16 @@ Result<std::optional<Checkpoint>> Device::stored_checkpoint() {
   return checkpoint;
 }
 
-void Device::start(Done done) {
-  if (phase_ == Phase::on || phase_ == Phase::parked || phase_ == Phase::detached)
-    return done(Result<void>{});
+void Device::start(std::vector<Event> measured, Done done) {
+  const bool asked = !measured.empty();
+  auto events = to_measure(std::move(measured));
+  if (!events) return done(tl::unexpected<Error>(std::move(events).error()));
+  if (phase_ == Phase::on || phase_ == Phase::parked || phase_ == Phase::detached) {
+    if (!asked) return done(Result<void>{});
+    return done(fail(ErrorCode::failed_precondition,
+                     "the device is on: nothing can be measured before its use any more",
+                     "'vtpmctl power-cycle --measure' resets its PCRs and measures, or stop it"));
+  }
   if (phase_ == Phase::failed)
     return done(fail(ErrorCode::failed_precondition, "the device has failed: " + record_.failure,
                      "'vtpmctl power-cycle' starts it anew and resets its PCRs"));
@@ -148,6 +157,7 @@ void Device::start(Done done) {
   done_ = std::move(done);
   goal_ = Goal::start;
   set_phase(Phase::starting);
+  measured_ = *std::move(events);
   // Figure 7: a read-write device without an identity gets one, a read-only device never does.
   if (!read_only() && !has_identity_) return make_identity();
   begin_start();
@@ -173,7 +183,9 @@ Result<void> Device::power_on() {
 }
 
 void Device::discard_stale_node() {
-  if (phase_ == Phase::off && node_->exists()) take_down();
+  if (phase_ != Phase::off) return;
+  forget_measured();
+  if (node_->exists()) take_down();
 }
 
 bool Device::can_park() const {
@@ -244,10 +256,14 @@ void Device::power_off_worker() {
   node_->wake();
 }
 
-void Device::power_cycle(Done done) {
+void Device::power_cycle(const std::vector<Event>& measured, Done done) {
+  Result<std::vector<Event>> next = measured_;
+  if (!measured.empty() || measured_.empty()) next = to_measure(measured);
+  if (!next) return done(tl::unexpected<Error>(std::move(next).error()));
   if (phase_ == Phase::off)
     return done(fail(ErrorCode::failed_precondition, "the device is off", "start it"));
-  if (busy_with(done, [=, this] { power_cycle(done); })) return;
+  if (busy_with(done, [=, this] { power_cycle(measured, done); })) return;
+  measured_next_ = *std::move(next);
   done_ = std::move(done);
   goal_ = Goal::cycle;
   set_phase(Phase::detached);
@@ -276,6 +292,7 @@ Result<void> Device::power_cycle_now() {
   VTPM_CHECK(host_.store.set_failure(record_.uuid, record_.version, ""));
   record_.failure.clear();
   crashes_.forget();
+  measured_ = std::move(measured_next_);
   return launch(cold_checkpoint(stored, record_.version.generation), std::move(descriptors));
 }
 
@@ -329,6 +346,7 @@ void Device::take_down() {
 void Device::finish_off() {
   if (release_after_stop_) (void)node_->release_number();
   release_after_stop_ = false;
+  forget_measured();
   Result<void> result = host_.journals.remove(record_.uuid);
   if (power_on_later_) {  // the record says that it is to be on, and that stays so
     set_phase(Phase::off);

@@ -23,6 +23,7 @@
 #include "device/bulletin.h"
 #include "device/committer.h"
 #include "device/crash_history.h"
+#include "device/event_logs.h"
 #include "device/fork_client.h"
 #include "device/identity_maker.h"
 #include "device/loop.h"
@@ -42,6 +43,7 @@ struct Host {
   Vault& vault;
   Committer& committer;
   journal::Folder& journals;
+  EventLogs& event_logs;
   ForkClient& forks;
   Bulletin& bulletin;
   KernelControl* kernel;  // null: --no-kernel
@@ -60,9 +62,11 @@ class Device {
   Device(Host& host, store::Record record);
   ~Device();
 
-  void start(Done done);
+  // `measured`: what the power-on extends into PCRs before anybody uses the device (event_log.h).
+  void start(std::vector<Event> measured, Done done);
   void stop(bool release_number, Done done);
-  void power_cycle(Done done);
+  // With nothing in `measured`, what was measured last is measured again.
+  void power_cycle(const std::vector<Event>& measured, Done done);
   // Read-only -> read-write, off or running: a fresh identity, and PCRs, sessions and clients go
   // on. There is no way back by this call.
   void set_mode(privsep::DeviceMode mode, Done done);
@@ -87,6 +91,9 @@ class Device {
   Result<void> set(const store::Settings& settings);
   Result<void> release_number() { return node_->release_number(); }
 
+  // Of the present power cycle; empty if nothing is measured for this device, or it is off.
+  [[nodiscard]] const std::vector<Event>& measured() const { return measured_; }
+
   void on_kernel_event(const vtpm_event& event);
 
   [[nodiscard]] View view() const;
@@ -107,6 +114,13 @@ class Device {
   enum class Goal : std::uint8_t { none, start, resume, stop, park, cycle, identity };
 
   [[nodiscard]] bool read_only() const;
+  // device_measured.cc
+  [[nodiscard]] bool measures() const;
+  // All that a power-on measures for whom `asked` for this; empty if firmware measures.
+  Result<std::vector<Event>> to_measure(std::vector<Event> asked) const;
+  Result<void> publish_measured();
+  void recall_measured();
+  void forget_measured();
   Result<void> acquire();
   Result<std::optional<Checkpoint>> stored_checkpoint();
 
@@ -184,6 +198,9 @@ class Device {
   bool adopted_ = false;          // the worker was an earlier manager's
   bool registered_ = false;       // the node can be used by clients
   bool off_by_host_ = false;      // the socket's control channel said SHUTDOWN
+
+  std::vector<Event> measured_;       // at each power-on of this power cycle, with separators
+  std::vector<Event> measured_next_;  // the same of the power cycle that has been asked for
 
   std::uint64_t denied_ = 0;
   std::uint64_t restarts_ = 0;

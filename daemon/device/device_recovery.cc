@@ -59,7 +59,7 @@ void Device::resume(Done done) {
 // A power-on that nobody asks for again, so one that the store has no room for is tried again.
 void Device::resume_cold(Done done) {
   phase_ = Phase::off;
-  start([this, done = std::move(done)](const Result<void>& started) {
+  start({}, [this, done = std::move(done)](const Result<void>& started) {
     if (!started && may_pass(started.error())) {
       power_on_later_ = true;
       waits_for_ = sentence(started.error());

@@ -21,6 +21,8 @@ privsep::Start Device::start_message() const {
   start.linux_hmac = record_.settings.linux_hmac;
   start.firmware =
       start.node == privsep::NodeKind::kernel || start.kind == privsep::DeviceKind::container;
+  if (start.firmware)
+    for (const Event& event : measured_) start.measurements.push_back(event.measurement);
   return start;
 }
 
@@ -35,7 +37,10 @@ Result<void> Device::launch(Checkpoint checkpoint, std::vector<UniqueFd> descrip
   // The store has the permanent state of a read-write device; the journal needs no copy in clear.
   SecretBytes permanent = std::move(checkpoint.permanent);
   if (read_only()) checkpoint.permanent = permanent;
+  const bool cold = checkpoint.volatile_state.empty();
   VTPM_TRY(const UniqueFd journal, host_.journals.create(header, &checkpoint));
+  // The journal of the last power cycle is gone, so its PCRs never come back beside this log.
+  if (cold) VTPM_CHECK(publish_measured());
   checkpoint.permanent = std::move(permanent);
 
   privsep::Start start = start_message();

@@ -67,6 +67,8 @@ Result<void> Manager::open_all() {
   if (!options_.volatile_on_any_filesystem) VTPM_CHECK(journal::Folder::mount_ramfs(journal));
   VTPM_TRY(auto folder, journal::Folder::open(journal, options_.volatile_on_any_filesystem));
   journals_.emplace(std::move(folder));
+  VTPM_TRY(auto event_logs, EventLogs::open(options_.run_dir));
+  event_logs_.emplace(std::move(event_logs));
 
   VTPM_TRY(archive_, Archive::open({.state_dir = options_.state_dir,
                                     .host_key = options_.host_key,
@@ -102,6 +104,7 @@ Result<void> Manager::open_all() {
            .vault = archive_->vault(),
            .committer = *committer_,
            .journals = *journals_,
+           .event_logs = *event_logs_,
            .forks = *forks_,
            .bulletin = bulletin_,
            .kernel = kernel_ ? &*kernel_ : nullptr,
@@ -281,9 +284,9 @@ Result<View> Manager::create(const store::Settings& settings, bool start) {
   return this->start(created->uuid.to_string());
 }
 
-Result<View> Manager::start(const std::string& device) {
-  return change(device, [this](Device& d, Device::Done done) {
-    d.start([this, done = std::move(done)](const Result<void>& result) {
+Result<View> Manager::start(const std::string& device, std::vector<Event> measured) {
+  return change(device, [this, measured = std::move(measured)](Device& d, Device::Done done) {
+    d.start(measured, [this, done = std::move(done)](const Result<void>& result) {
       done(result);
       parking_->keep_limit();
     });
@@ -296,8 +299,22 @@ Result<View> Manager::stop(const std::string& device, bool release_number) {
   });
 }
 
-Result<View> Manager::power_cycle(const std::string& device) {
-  return change(device, [](Device& d, Device::Done done) { d.power_cycle(std::move(done)); });
+Result<View> Manager::power_cycle(const std::string& device, std::vector<Event> measured) {
+  return change(device, [measured = std::move(measured)](Device& d, Device::Done done) {
+    d.power_cycle(measured, std::move(done));
+  });
+}
+
+Result<Bytes> Manager::event_log(const std::string& name) {
+  return on_loop<Bytes>([this, name](auto done) {
+    auto device = find(name);
+    if (!device) return done(tl::unexpected<Error>(std::move(device).error()));
+    const std::vector<Event>& events = (*device)->measured();
+    if (events.empty())
+      return done(fail(ErrorCode::failed_precondition, "there is no event log of this device",
+                       "devices --for container have one while they are on"));
+    done(encode_event_log(events));
+  });
 }
 
 Result<View> Manager::park(const std::string& device) {
@@ -357,6 +374,7 @@ Result<View> Manager::remove_damaged(const std::string& name_or_uuid) {
   if (const auto name = names_.find(name_or_uuid); name != names_.end()) uuid = name->second;
   View view = damaged_.at(*uuid);
   VTPM_CHECK(remove_record(view.uuid));
+  event_logs_->remove(view.uuid, view.settings.name);
   if (kernel_) (void)kernel_->destroy(view.uuid);
   names_.erase(view.settings.name);
   damaged_.erase(view.uuid);

@@ -74,9 +74,12 @@ class Manager {
     std::optional<std::optional<std::uint32_t>> park_after_s;
   };
   Result<View> set(const std::string& device, const Changes& changes);
-  Result<View> start(const std::string& device);
+  Result<View> start(const std::string& device, std::vector<Event> measured = {});
   Result<View> stop(const std::string& device, bool release_number);
-  Result<View> power_cycle(const std::string& device);
+  // With nothing in `measured`, what was measured last is measured again.
+  Result<View> power_cycle(const std::string& device, std::vector<Event> measured = {});
+  // Of a device that is on, as verifiers read it.
+  Result<Bytes> event_log(const std::string& device);
   Result<View> set_mode(const std::string& device, privsep::DeviceMode mode);
   Result<View> park(const std::string& device);
   Result<void> remove(const std::string& device, bool release_number, bool force);
@@ -129,6 +132,7 @@ class Manager {
   std::unique_ptr<Archive> archive_;
   std::unique_ptr<Committer> committer_;
   std::optional<journal::Folder> journals_;
+  std::optional<EventLogs> event_logs_;
   std::unique_ptr<ForkClient> forks_;
   std::optional<KernelControl> kernel_;
   Bulletin bulletin_;

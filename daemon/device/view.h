@@ -36,6 +36,7 @@ struct View {
   std::uint64_t restarts = 0;
   std::uint64_t throttled = 0;  // permanent writes that had to wait
   std::uint64_t wakes = 0;
+  std::string event_log;  // path; empty: nothing was measured
 };
 
 }  // namespace vtpm::device
