@@ -39,7 +39,7 @@ check() {
 check "start stop" st
 check "power-cycle" po
 check "park" pa
-check "ca create delete denied doctor explain host-key list park power-cycle release set set-mode show start stop version watch" ""
+check "ca create delete denied doctor event-log explain host-key list park power-cycle release set set-mode show start stop version watch" ""
 check "web web-2" start w
 check "db web web-2" stop web ""
 check "db web web-2" denied --limit 5 ""
@@ -50,6 +50,8 @@ check "read-only read-write" create x --mode ""
 check "json" -o j
 check "vm" create x --for v
 check "list" -o json li
+check "--measure --measure-text" start --mea
+check "db web web-2" event-log ""
 check "" create x --owner ""
 check "" create ""
 check "" list ""

@@ -32,13 +32,13 @@ _vtpmctl() {
     --for) mapfile -t COMPREPLY < <(compgen -W "container vm open" -- "$cur"); return ;;
     --node) mapfile -t COMPREPLY < <(compgen -W "kernel socket" -- "$cur"); return ;;
     --compat) mapfile -t COMPREPLY < <(compgen -W "linux-hmac" -- "$cur"); return ;;
-    --socket | --socket-path)
+    --socket | --socket-path | --measure)
       mapfile -t COMPREPLY < <(compgen -f -- "$cur")
       compopt -o filenames 2>/dev/null
       return
       ;;
     --park-after) mapfile -t COMPREPLY < <(compgen -W "never default 1m 10m 1h" -- "$cur"); return ;;
-    --owner | --command-timeout | --detach-timeout | --limit | --locality) return ;;
+    --owner | --command-timeout | --detach-timeout | --limit | --locality | --measure-text) return ;;
   esac
 
   local words=""
@@ -55,10 +55,14 @@ _vtpmctl() {
       show | set | start | stop | delete | power-cycle | park | release | watch | denied)
         words=$(_vtpmctl_words "${global[@]}" __complete devices)
         ;;
-      explain)
-        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
-        compopt -o filenames 2>/dev/null
-        return
+      event-log | explain)
+        if [[ $prev == event-log ]]; then
+          words=$(_vtpmctl_words "${global[@]}" __complete devices)
+        else
+          mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+          compopt -o filenames 2>/dev/null
+          return
+        fi
         ;;
       set-mode)
         if [[ $prev == set-mode ]]; then

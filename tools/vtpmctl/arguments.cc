@@ -28,6 +28,11 @@ Argument& Argument::one_of(const std::vector<std::string>& words) {
   return *this;
 }
 
+Argument& Argument::one_each() {
+  option_.allow_extra_args(false);
+  return *this;
+}
+
 Argument& Argument::between(std::uint32_t least, std::uint32_t most) {
   option_.check(CLI::Range(least, most));
   return *this;

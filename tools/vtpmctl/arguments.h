@@ -21,6 +21,8 @@ class Argument {
   explicit Argument(CLI::Option& option) : option_(option) {}
   Argument& required();
   Argument& one_of(const std::vector<std::string>& words);
+  // Of texts: each occurrence takes one, so that a positional argument may follow.
+  Argument& one_each();
   Argument& between(std::uint32_t least, std::uint32_t most);
 
  private:

@@ -40,6 +40,9 @@ Outcome<v1::Device> Session::call(const v1::ShowRequest& request) {
 Outcome<v1::DeniedReply> Session::call(const v1::DeniedRequest& request) {
   return unary(*this, &v1::Observe::Stub::Denied, request, environment_.call_timeout);
 }
+Outcome<v1::EventLogReply> Session::call(const v1::EventLogRequest& request) {
+  return unary(*this, &v1::Observe::Stub::EventLog, request, environment_.call_timeout);
+}
 Outcome<v1::DoctorReply> Session::call(const v1::DoctorRequest& request) {
   return unary(*this, &v1::Observe::Stub::Doctor, request, environment_.doctor_timeout);
 }

@@ -47,6 +47,7 @@ struct FakeState {
   std::vector<std::string> calls;  // "Start web"
   v1::CreateRequest created;
   v1::SetRequest changed;
+  v1::Measurements measured;  // by the last Start or PowerCycle
 
   grpc::Status judge(grpc::ServerContext* context, const std::string& call) {
     calls.push_back(call);
@@ -109,6 +110,12 @@ class FakeObserve final : public v1::Observe::Service {
     for (const auto& command : state_.denied) *reply->add_commands() = command;
     return grpc::Status::OK;
   }
+  grpc::Status EventLog(Context* context, const v1::EventLogRequest* request,
+                        v1::EventLogReply* reply) override {
+    VTPM_JUDGE("EventLog " + request->device());
+    reply->set_log(std::string("log\0", 4));
+    return grpc::Status::OK;
+  }
   grpc::Status Doctor(Context* context, const v1::DoctorRequest*, v1::DoctorReply* reply) override {
     VTPM_JUDGE("Doctor");
     for (const auto& check : state_.checks) *reply->add_checks() = check;
@@ -143,6 +150,7 @@ class FakeAdmin final : public v1::Admin::Service {
   grpc::Status Start(Context* context, const v1::StartRequest* request,
                      v1::Device* reply) override {
     VTPM_JUDGE("Start " + request->device());
+    state_.measured = request->measured();
     return state_.give(request->device(), reply);
   }
   grpc::Status Stop(Context* context, const v1::StopRequest* request, v1::Device* reply) override {
@@ -159,6 +167,7 @@ class FakeAdmin final : public v1::Admin::Service {
   grpc::Status PowerCycle(Context* context, const v1::PowerCycleRequest* request,
                           v1::Device* reply) override {
     VTPM_JUDGE("PowerCycle " + request->device());
+    state_.measured = request->measured();
     return state_.give(request->device(), reply);
   }
   grpc::Status SetMode(Context* context, const v1::SetModeRequest* request,

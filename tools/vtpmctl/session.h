@@ -37,6 +37,7 @@ class Session {
   Outcome<v1::ListReply> call(const v1::ListRequest& request);
   Outcome<v1::Device> call(const v1::ShowRequest& request);
   Outcome<v1::DeniedReply> call(const v1::DeniedRequest& request);
+  Outcome<v1::EventLogReply> call(const v1::EventLogRequest& request);
   Outcome<v1::DoctorReply> call(const v1::DoctorRequest& request);
   Outcome<v1::CaCertificateReply> call(const v1::CaCertificateRequest& request);
   Outcome<v1::Device> call(const v1::CreateRequest& request);

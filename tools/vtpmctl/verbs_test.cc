@@ -37,13 +37,13 @@ TEST_F(Verbs, ListGivesAnArray) {
   const Json device = json()[0];
   std::vector<std::string> fields;
   for (const auto& [key, value] : device.items()) fields.push_back(key);
-  EXPECT_THAT(
-      fields,
-      ElementsAre("name", "uuid", "owner", "kind", "mode", "node", "state", "failure",
-                  "device_path", "rm_device_path", "dev_major", "dev_minor", "devrm_major",
-                  "devrm_minor", "socket_path", "linux_hmac", "epoch", "generation", "sequence",
-                  "worker_pid", "denied", "restarts", "throttled", "wakes", "waits_for",
-                  "command_timeout_ms", "detach_timeout_ms", "park_after_s", "has_identity"));
+  EXPECT_THAT(fields,
+              ElementsAre("name", "uuid", "owner", "kind", "mode", "node", "state", "failure",
+                          "device_path", "rm_device_path", "dev_major", "dev_minor", "devrm_major",
+                          "devrm_minor", "socket_path", "linux_hmac", "epoch", "generation",
+                          "sequence", "worker_pid", "denied", "restarts", "throttled", "wakes",
+                          "waits_for", "command_timeout_ms", "detach_timeout_ms", "park_after_s",
+                          "has_identity", "event_log"));
   EXPECT_EQ(device["state"], "on");
   EXPECT_EQ(device["sequence"].get<std::uint64_t>(), (std::uint64_t{1} << 53) + 1);
 }

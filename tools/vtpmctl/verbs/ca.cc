@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <cerrno>
-#include <cstring>
-#include <fstream>
-
 #include "base/bytes.h"
+#include "output_file.h"
 #include "terminal_text.h"
 #include "verbs/verbs.h"
 #include "words.h"
@@ -52,23 +49,13 @@ Exit show(Session& session, const v1::CaCertificateReply& root) {
   return Exit::ok;
 }
 
-Outcome<void> write(const std::string& file, const std::string& pem) {
-  errno = 0;
-  std::ofstream out(file, std::ios::binary | std::ios::trunc);
-  out << pem;
-  out.close();
-  if (!out)
-    return failure(Exit::failed, fmt::format("cannot write {}: {}", file, std::strerror(errno)));
-  return {};
-}
-
 Exit act(Session& session, const Options& options) {
   if (options.action == "show" && !options.file.empty())
     return session.report({Exit::usage, "'ca show' takes no file", "vtpmctl ca export FILE"});
   const auto root = session.call(v1::CaCertificateRequest());
   if (!root) return session.report(root.error());
   if (!options.file.empty()) {
-    if (const auto done = write(options.file, root->pem()); !done)
+    if (const auto done = write_file(options.file, root->pem()); !done)
       return session.report(done.error());
   }
   if (session.json()) {

@@ -3,6 +3,7 @@
 #include <ostream>
 
 #include "device_text.h"
+#include "measure.h"
 #include "terminal_text.h"
 #include "verbs/verbs.h"
 #include "words.h"
@@ -13,6 +14,7 @@ namespace {
 struct Options {
   std::string name;
   bool yes = false;
+  MeasureOptions measured;
 };
 
 // Resetting the PCRs under a running guest is never done by accident.
@@ -31,6 +33,8 @@ Outcome<void> confirm(Environment& environment, const std::string& name) {
 
 Exit power_cycle(Session& session, const Options& options) {
   if (auto valid = check_name(options.name); !valid) return session.report(valid.error());
+  auto measured = measure(options.measured);
+  if (!measured) return session.report(measured.error());
   if (!options.yes) {
     if (auto agreed = confirm(session.environment(), options.name); !agreed) {
       return session.report(agreed.error());
@@ -38,6 +42,7 @@ Exit power_cycle(Session& session, const Options& options) {
   }
   v1::PowerCycleRequest request;
   request.set_device(options.name);
+  *request.mutable_measured() = *measured;
   auto device = session.call(request);
   if (!device) return session.report(device.error());
   if (session.json()) session.print_json(to_json(*device));
@@ -53,6 +58,7 @@ Action declare_power_cycle(Arguments& arguments) {
   auto options = std::make_shared<Options>();
   arguments.text("NAME", options->name, "name or uuid of the device").required();
   arguments.flag("-y,--yes", options->yes, "do not ask");
+  declare_measure(arguments, options->measured);
   return [options](Session& session) { return power_cycle(session, *options); };
 }
 

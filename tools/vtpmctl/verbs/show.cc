@@ -35,6 +35,7 @@ std::string text_of(const v1::Device& device, bool color) {
   }
   line("socket", device.socket_path());
   if (!device.socket_path().empty()) line("control socket", device.socket_path() + ".ctrl");
+  line("event log", device.event_log());
   if (device.linux_hmac()) line("compat", "linux-hmac");
   line("command timeout", duration_text(device.command_timeout_ms()));
   line("detach timeout", duration_text(device.detach_timeout_ms()));

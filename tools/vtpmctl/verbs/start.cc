@@ -1,15 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "device_text.h"
+#include "measure.h"
 #include "terminal_text.h"
 #include "verbs/verbs.h"
 
 namespace vtpm::ctl {
 namespace {
 
-Exit start(Session& session, const std::vector<std::string>& names) {
-  return change_each(session, names, [&](const std::string& name) {
+struct Options {
+  std::vector<std::string> names;
+  MeasureOptions measured;
+};
+
+Exit start(Session& session, const Options& options) {
+  auto measured = measure(options.measured);
+  if (!measured) return session.report(measured.error());
+  return change_each(session, options.names, [&](const std::string& name) {
     v1::StartRequest request;
     request.set_device(name);
+    *request.mutable_measured() = *measured;
     auto device = session.call(request);
     if (!device) return device;
     if (session.quiet() && !session.json()) session.print(printable(client_path(*device)) + "\n");
@@ -22,9 +31,10 @@ Exit start(Session& session, const std::vector<std::string>& names) {
 }  // namespace
 
 Action declare_start(Arguments& arguments) {
-  auto names = std::make_shared<std::vector<std::string>>();
-  arguments.texts("NAME", *names, "names or uuids of devices").required();
-  return [names](Session& session) { return start(session, *names); };
+  auto options = std::make_shared<Options>();
+  arguments.texts("NAME", options->names, "names or uuids of devices").required();
+  declare_measure(arguments, options->measured);
+  return [options](Session& session) { return start(session, *options); };
 }
 
 }  // namespace vtpm::ctl

@@ -33,10 +33,13 @@ constexpr Verb kVerbs[] = {
      "  vtpmctl set web --park-after never     # or default: as vtpmd does\n",
      declare_set},
     {"start", "Switch devices on: their nodes appear.",
-     "A device that was off starts like a computer that was off: PCRs are reset, keys are kept.\n\n"
+     "A device that was off starts like a computer that was off: PCRs are reset, keys are kept.\n"
+     "Before anybody uses the device of a container, --measure extends the digest of a file into\n"
+     "PCR 9 and --measure-text that of a text into PCR 8; 'vtpmctl event-log' has the log.\n\n"
      "Examples:\n"
      "  vtpmctl start web\n"
-     "  vtpmctl start web db cache\n",
+     "  vtpmctl start web db cache\n"
+     "  vtpmctl start web --measure manifest.json --measure-text 'cmdline=httpd -f'\n",
      declare_start},
     {"stop", "Switch devices off: their nodes vanish, what is stored stays.",
      "Clients that have the device open get an error. PCRs and sessions are lost, as when a\n"
@@ -54,10 +57,12 @@ constexpr Verb kVerbs[] = {
     {"power-cycle", "Cut and restore the power of a device; number, nodes and open files stay.",
      "The way out of the state 'failed'. PCRs and sessions start afresh, which a running "
      "container\n"
-     "or VM does not expect: restart it, too. Asks first on a terminal; a script says --yes.\n\n"
+     "or VM does not expect: restart it, too. Asks first on a terminal; a script says --yes.\n"
+     "What start measured is measured again, or what --measure and --measure-text name instead.\n\n"
      "Examples:\n"
      "  vtpmctl power-cycle web\n"
-     "  vtpmctl power-cycle web --yes\n",
+     "  vtpmctl power-cycle web --yes\n"
+     "  vtpmctl power-cycle web --yes --measure config.json\n",
      declare_power_cycle},
     {"set-mode", "Give a read-only device an identity, while it is off or in use.",
      "The device becomes read-write: it gets seeds, endorsement keys with certificates and a "
@@ -98,6 +103,13 @@ constexpr Verb kVerbs[] = {
      "  vtpmctl ca show\n"
      "  vtpmctl ca export host-root.pem\n",
      declare_ca},
+    {"event-log", "Write the event log of what a device's power-on measured.",
+     "It is a TCG log, crypto-agile, of devices for containers: verifiers replay it to the PCRs.\n"
+     "'vtpmctl show' tells the file that holds it, to be bind-mounted into the container.\n\n"
+     "Examples:\n"
+     "  vtpmctl event-log web web.log && tpm2_eventlog web.log\n"
+     "  vtpmctl event-log web >web.log\n",
+     declare_event_log},
     {"watch", "Print what happens to devices, until interrupted.",
      "Examples:\n"
      "  vtpmctl watch\n"

@@ -39,6 +39,7 @@ Action declare_set_mode(Arguments& arguments);
 Action declare_release(Arguments& arguments);
 Action declare_host_key(Arguments& arguments);
 Action declare_ca(Arguments& arguments);
+Action declare_event_log(Arguments& arguments);
 Action declare_watch(Arguments& arguments);
 Action declare_denied(Arguments& arguments);
 Action declare_explain(Arguments& arguments);
