@@ -61,9 +61,10 @@ class LibtpmsEngine final : public Engine {
   Result<void> shutdown_clear() override {
     return platform_command(std::as_bytes(std::span(kShutdownClear)), "Shutdown");
   }
-  Result<void> take_identity(ByteView manufactured) override {
+  Result<void> take_identity(ByteView manufactured, Platform platform) override {
     VTPM_TRY(const SecretBytes running, tpm_->volatile_state());
-    VTPM_TRY(const RunningState state, transplant(manufactured, tpm_->permanent(), running));
+    VTPM_TRY(const RunningState state,
+             transplant(manufactured, tpm_->permanent(), running, platform));
     tpm_.reset();  // libtpms has one TPM at a time
     VTPM_TRY(tpm_, LibtpmsHost::power_on(state.permanent, state.volatile_state));
     return {};

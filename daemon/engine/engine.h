@@ -33,6 +33,12 @@ struct StartOptions {
   bool sole_continuation = true;
 };
 
+// What becomes of the platform hierarchy in take_identity().
+enum class Platform : std::uint8_t {
+  as_it_is,  // somebody plays the firmware: it is as closed as that one left it
+  opened,    // nobody does: enabled, with the empty authorization, whatever clients made of it
+};
+
 class Engine {
  public:
   // Loads and self-tests libtpms on the public zero state, then terminates and wipes what that
@@ -69,7 +75,7 @@ class Engine {
   // the clock and the counts of resets. PCRs, sessions, hash sequences and the NULL hierarchy go
   // on; the storage and endorsement hierarchies are enabled. After an error the engine is of no
   // more use; the last checkpoint is.
-  virtual Result<void> take_identity(ByteView manufactured) = 0;
+  virtual Result<void> take_identity(ByteView manufactured, Platform platform) = 0;
 
   // For the socket's control protocol (GET/RESET_TPMESTABLISHED, TPM_IO_Hash_*).
   virtual Result<bool> established() = 0;

@@ -66,10 +66,25 @@ void put_seeds(ByteView permanent, const PermanentLayout& p, SecretBytes& volati
   }
 }
 
+// Moves what lies behind it.
+void make_empty(SecretBytes& blob, const Field& field) {
+  store_be16(blob.data() + field.offset - 2, 0);
+  const auto begin = blob.begin() + static_cast<std::ptrdiff_t>(field.offset);
+  blob.erase(begin, begin + static_cast<std::ptrdiff_t>(field.size));
+}
+
+// The platform hierarchy, enabled, with the empty authorization, also after a sleep. It has no
+// policy: the gate refuses SetPrimaryPolicy.
+void open_platform(RunningState& state, const PermanentLayout& p, const VolatileLayout& v) {
+  state.volatile_state[v.platform_enabled] = std::byte{1};
+  make_empty(state.volatile_state, v.platform_auth);
+  if (p.saved_state.size != 0) make_empty(state.permanent, p.saved.platform_auth);
+}
+
 }  // namespace
 
-Result<RunningState> transplant(ByteView manufactured, ByteView permanent,
-                                ByteView volatile_state) {
+Result<RunningState> transplant(ByteView manufactured, ByteView permanent, ByteView volatile_state,
+                                Platform platform) {
   VTPM_TRY(const bool nothing_new, is_blank(manufactured));
   if (nothing_new) return fail(ErrorCode::corrupt, "the new identity has no seeds");
   VTPM_TRY(const bool was_blank, is_blank(permanent));
@@ -84,6 +99,7 @@ Result<RunningState> transplant(ByteView manufactured, ByteView permanent,
   VTPM_TRY(const VolatileLayout v, parse_volatile(next.volatile_state));
   enable(next.volatile_state, v);
   put_seeds(next.permanent, p, next.volatile_state, v.seed_copies);
+  if (platform == Platform::opened) open_platform(next, p, v);
   VTPM_CHECK(rehash_volatile(next.volatile_state));
   return next;
 }

@@ -78,7 +78,7 @@ class Transplant : public ::testing::Test {
 TEST_F(Transplant, GivesTheManufacturedIdentity) {
   auto tpm = blank();
   const Bytes public_knowledge = primary(*tpm, kEndorsement);
-  ASSERT_TRUE(tpm->take_identity(manufactured_));
+  ASSERT_TRUE(tpm->take_identity(manufactured_, Platform::as_it_is));
   EXPECT_FALSE(is_blank(tpm->permanent().value()).value());
   EXPECT_EQ(primary(*tpm, kEndorsement), keys_[0]);
   EXPECT_EQ(primary(*tpm, kOwner), keys_[1]);
@@ -92,7 +92,7 @@ TEST_F(Transplant, KeepsWhatTheBootHasMeasured) {
   ASSERT_EQ(pcr_extend(*tpm, 7, 3), 0U);
   const Bytes pcr = pcr_read(*tpm, 7);
   const Clock before = clock_of(*tpm);
-  ASSERT_TRUE(tpm->take_identity(manufactured_));
+  ASSERT_TRUE(tpm->take_identity(manufactured_, Platform::as_it_is));
   EXPECT_EQ(startup(*tpm), 0x100U);  // it is on
   EXPECT_EQ(pcr_read(*tpm, 7), pcr);
   const Clock after = clock_of(*tpm);
@@ -115,7 +115,7 @@ TEST_F(Transplant, KeepsSessionsSequencesAndTheNullHierarchy) {
   ASSERT_EQ(run(*tpm, 0x16b, {policy.handle}, 0).rc, 0U);  // PolicyAuthValue
   const Reply digest = run(*tpm, 0x189, {policy.handle}, 0);
 
-  ASSERT_TRUE(tpm->take_identity(manufactured_));
+  ASSERT_TRUE(tpm->take_identity(manufactured_, Platform::as_it_is));
   const Reply digest_after = run(*tpm, 0x189, {policy.handle}, 0);
   EXPECT_EQ(digest_after.rc, 0U);
   EXPECT_EQ(digest_after.body, digest.body);
@@ -133,11 +133,44 @@ TEST_F(Transplant, LeavesBehindWhatAClientDidToTheBlankState) {
   EXPECT_NE(create_primary(*tpm, kOwner).rc, 0U);
   const Bytes wrong(4, std::byte{9});
   EXPECT_NE(run(*tpm, command(0x139, {kLockout}, 1, {}, wrong)).rc, 0U);  // DA lock reset
-  ASSERT_TRUE(tpm->take_identity(manufactured_));
+  ASSERT_TRUE(tpm->take_identity(manufactured_, Platform::as_it_is));
   EXPECT_EQ(primary(*tpm, kOwner), keys_[1]);
   EXPECT_EQ(primary(*tpm, kEndorsement), keys_[0]);
   EXPECT_EQ(property(*tpm, 0x20e), 0U);               // TPM_PT_LOCKOUT_COUNTER
   EXPECT_EQ(run(*tpm, 0x139, {kLockout}, 1).rc, 0U);  // the lockout authorization works
+}
+
+// An authorization of the platform, and the platform off, as a client can have it in read-only
+// mode.
+TEST_F(Transplant, AnOpenPlatformIsOpenAgainAndAClosedOneStaysClosed) {
+  const Bytes auth(20, std::byte{7});
+  const Bytes off = Parameters().u32(kPlatform).u8(0).bytes;
+  enum class Then : std::uint8_t { runs, is_off, sleeps };
+  for (const auto platform : {Platform::opened, Platform::as_it_is})
+    for (const auto then : {Then::runs, Then::is_off, Then::sleeps}) {
+      auto tpm = blank();
+      ASSERT_EQ(pcr_extend(*tpm, 7, 3), 0U);
+      const Bytes pcr = pcr_read(*tpm, 7);
+      EXPECT_EQ(run(*tpm, 0x129, {kPlatform}, 1, Parameters().sized(auth).bytes).rc, 0U);
+      if (then == Then::is_off) {
+        EXPECT_EQ(run(*tpm, command(0x121, {kPlatform}, 1, off, auth)).rc, 0U);
+      }
+      if (then == Then::sleeps) {
+        ASSERT_EQ(shutdown(*tpm, true), 0U);
+      }
+      ASSERT_TRUE(tpm->take_identity(manufactured_, platform));
+      if (then == Then::sleeps) {
+        ASSERT_TRUE(tpm->power_cycle());
+        ASSERT_EQ(startup(*tpm, true), 0U);
+      }
+      if (platform == Platform::opened) {
+        EXPECT_EQ(primary(*tpm, kPlatform), keys_[2]);
+      } else {
+        EXPECT_NE(create_primary(*tpm, kPlatform).rc, 0U);
+      }
+      EXPECT_EQ(pcr_read(*tpm, 7), pcr);
+      EXPECT_EQ(primary(*tpm, kEndorsement), keys_[0]);
+    }
 }
 
 TEST_F(Transplant, RefusesContextsOfThePublicState) {
@@ -157,7 +190,7 @@ TEST_F(Transplant, RefusesContextsOfThePublicState) {
     ASSERT_EQ(loaded.rc, 0U) << "this would prove nothing";
     run(*tpm, 0x165, {}, 0, Parameters().u32(load_be32(loaded.body.data())).bytes);
   }
-  ASSERT_TRUE(tpm->take_identity(manufactured_));
+  ASSERT_TRUE(tpm->take_identity(manufactured_, Platform::as_it_is));
   for (const Bytes& context : contexts) EXPECT_NE(run(*tpm, 0x161, {}, 0, context).rc, 0U);
 }
 
@@ -177,7 +210,7 @@ TEST_F(Transplant, WakesATpmThatSleeps) {
     if (power_is_cut) {
       ASSERT_TRUE(tpm->power_cycle());
     }
-    const auto taken = tpm->take_identity(manufactured_);
+    const auto taken = tpm->take_identity(manufactured_, Platform::as_it_is);
     ASSERT_TRUE(taken) << taken.error().message;
     if (!power_is_cut) {
       EXPECT_EQ(pcr_read(*tpm, 7), pcr);
@@ -198,7 +231,7 @@ TEST_F(Transplant, SurvivesResumeAndPowerCycle) {
   auto tpm = blank();
   ASSERT_EQ(pcr_extend(*tpm, 7, 3), 0U);
   const Bytes pcr = pcr_read(*tpm, 7);
-  ASSERT_TRUE(tpm->take_identity(manufactured_));
+  ASSERT_TRUE(tpm->take_identity(manufactured_, Platform::as_it_is));
   const SecretBytes permanent = tpm->permanent().value();
   const SecretBytes running = tpm->volatile_state().value();
   tpm.reset();
@@ -218,7 +251,7 @@ TEST_F(Transplant, NeverRepeatsARandomNumber) {
   const SecretBytes running = tpm->volatile_state().value();
   std::vector<Bytes> seen{get_random(*tpm)};
   for (int i = 0; i < 2; i++) {
-    const auto state = transplant(manufactured_, permanent, running);
+    const auto state = transplant(manufactured_, permanent, running, Platform::as_it_is);
     ASSERT_TRUE(state);
     tpm.reset();
     tpm = must_start({Origin::restore, state->permanent, state->volatile_state});
@@ -232,13 +265,15 @@ TEST_F(Transplant, TakesNoOtherStates) {
   auto tpm = blank();
   const SecretBytes permanent = tpm->permanent().value();
   const SecretBytes running = tpm->volatile_state().value();
-  EXPECT_FALSE(transplant(permanent, permanent, running)) << "an identity of zeros";
-  EXPECT_FALSE(transplant(manufactured_, manufactured_, running)) << "a TPM that has one";
-  EXPECT_FALSE(transplant({}, permanent, running));
+  EXPECT_FALSE(transplant(permanent, permanent, running, Platform::as_it_is))
+      << "an identity of zeros";
+  EXPECT_FALSE(transplant(manufactured_, manufactured_, running, Platform::as_it_is))
+      << "a TPM that has one";
+  EXPECT_FALSE(transplant({}, permanent, running, Platform::as_it_is));
   SecretBytes damaged = running;
   damaged[100] ^= std::byte{1};
-  EXPECT_FALSE(transplant(manufactured_, permanent, damaged));
-  EXPECT_FALSE(tpm->take_identity({}));
+  EXPECT_FALSE(transplant(manufactured_, permanent, damaged, Platform::as_it_is));
+  EXPECT_FALSE(tpm->take_identity({}, Platform::as_it_is));
   EXPECT_EQ(pcr_extend(*tpm, 7, 3), 0U);  // nothing was touched yet
 }
 

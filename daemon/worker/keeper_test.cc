@@ -34,7 +34,7 @@ class FakeEngine final : public engine::Engine {
   Result<void> power_cycle() override { return {}; }
   Result<void> startup_clear() override { return {}; }
   Result<void> shutdown_clear() override { return {}; }
-  Result<void> take_identity(ByteView) override { return {}; }
+  Result<void> take_identity(ByteView, engine::Platform) override { return {}; }
   Result<bool> established() override { return false; }
   Result<void> reset_established(std::uint8_t) override { return {}; }
 

@@ -17,6 +17,7 @@ using namespace testing;
 using engine::Engine;
 using engine::Origin;
 using engine::testing::kEndorsement;
+using engine::testing::kPlatform;
 using engine::testing::must_start;
 using engine::testing::startup;
 using privsep::Certificates;
@@ -159,6 +160,25 @@ TEST_F(ManufactureTest, AReadOnlyDeviceBecomesReadWriteBetweenTwoCommands) {
   EXPECT_EQ(digest_of(client.reply()), before);
   EXPECT_EQ(run(client, define_space(0x01000001)).rc, 0U);
   EXPECT_EQ(client.run(kStartup).rc, 0x100U);
+}
+
+// What a client set while nothing but the gate kept it from an identity has no effect on that one.
+TEST_F(ManufactureTest, AnOpenDeviceHasAnOpenPlatformAfterTheSwitchAndAVmWhatItsFirmwareLeft) {
+  const SecretBytes made = make(IdentityProfile::ecc);
+  const Bytes auth = Parameters().sized(Bytes(8, std::byte{7})).bytes;
+  const Bytes none = Parameters().u16(0).bytes;
+  for (const auto kind : {privsep::DeviceKind::open, privsep::DeviceKind::vm}) {
+    start_.kind = kind;
+    const Client client = read_only_device();
+    EXPECT_EQ(run(client, command(0x129, {kPlatform}, 1, auth)).rc, 0U);
+    tell(privsep::TakeIdentity{made});
+    const Client waker(data_path());
+    const auto commit = expect<privsep::Commit>();
+    tell(privsep::Committed{commit.checkpoint.sequence, commit.checkpoint.permanent_version});
+    const std::uint32_t rc = run(client, command(0x129, {kPlatform}, 1, none)).rc;
+    EXPECT_EQ(rc, kind == privsep::DeviceKind::open ? 0U : 0x9a2U);  // TPM_RC_BAD_AUTH, session 1
+    kill_worker();
+  }
 }
 
 TEST_F(ManufactureTest, ARefusedSwitchLeavesTheJournalAsItWas) {

@@ -215,7 +215,10 @@ Result<void> Worker::take_identity(ByteView manufactured) {
     VTPM_TRY(const auto keys, transient_keys(*engine_));
     for (const std::uint32_t handle : keys) VTPM_CHECK(flush(*engine_, handle));
   }
-  VTPM_CHECK(engine_->take_identity(manufactured));
+  // Nobody closes the platform hierarchy of an open device, so whatever it is, a client made it so.
+  const bool open = start_.kind == privsep::DeviceKind::open;
+  VTPM_CHECK(engine_->take_identity(manufactured,
+                                    open ? engine::Platform::opened : engine::Platform::as_it_is));
   VTPM_CHECK(keeper_.keep_as_read_write());
   gate_.set_mode(policy::Mode::read_write);
   return {};
