@@ -105,6 +105,7 @@ v1::Device to_proto(const device::View& view) {
   d.set_command_timeout_ms(s.command_timeout_ms);
   d.set_detach_timeout_ms(s.detach_timeout_ms);
   d.set_has_identity(view.has_identity);
+  d.set_role(static_cast<v1::Role>(s.role));
   if (s.park_after_s) d.set_park_after_s(*s.park_after_s);
   return d;
 }
@@ -149,22 +150,39 @@ v1::DoctorReply::Check to_proto(const device::Finding& finding) {
   return check;
 }
 
-Result<store::Settings> to_settings(const v1::CreateRequest& r) {
+store::Settings default_settings() {
   store::Settings s;
+  s.kind = v1::CONTAINER;
+  s.mode = v1::READ_WRITE;
+  s.node = v1::KERNEL;
+  return s;
+}
+
+Result<store::Settings> to_settings(const v1::CreateRequest& r, store::Settings base) {
+  store::Settings s = std::move(base);
   if (!store::valid_name(r.name()))
     return fail(ErrorCode::invalid_argument, "this is no name for a device",
                 "use 1 to 63 of A-Z a-z 0-9 . _ - and begin with a letter or digit");
   if (Uuid::parse(r.name()))
     return fail(ErrorCode::invalid_argument, "a device's name must not look like a UUID");
   VTPM_CHECK(check_owner(r.owner()));
-  if (!v1::Kind_IsValid(r.kind()) || !v1::Mode_IsValid(r.mode()) || !v1::Node_IsValid(r.node()))
-    return fail(ErrorCode::invalid_argument, "unknown kind, mode or node",
+  if (!v1::Kind_IsValid(r.kind()) || !v1::Mode_IsValid(r.mode()) || !v1::Node_IsValid(r.node()) ||
+      !v1::Role_IsValid(r.role()))
+    return fail(ErrorCode::invalid_argument, "unknown kind, mode, node or role",
                 "vtpmctl and vtpmd are of different releases: upgrade the older one");
   s.name = r.name();
-  s.owner = r.owner();
-  s.kind = static_cast<std::uint8_t>(r.kind() == v1::KIND_UNSPECIFIED ? v1::CONTAINER : r.kind());
-  s.mode = static_cast<std::uint8_t>(r.mode() == v1::MODE_UNSPECIFIED ? v1::READ_WRITE : r.mode());
-  s.node = static_cast<std::uint8_t>(r.node() == v1::NODE_UNSPECIFIED ? v1::KERNEL : r.node());
+  if (r.has_owner()) s.owner = r.owner();
+  if (r.kind() != v1::KIND_UNSPECIFIED) s.kind = static_cast<std::uint8_t>(r.kind());
+  if (r.mode() != v1::MODE_UNSPECIFIED) s.mode = static_cast<std::uint8_t>(r.mode());
+  if (r.node() != v1::NODE_UNSPECIFIED) s.node = static_cast<std::uint8_t>(r.node());
+  if (r.role() == v1::TEMPLATE) {
+    if (r.mode() == v1::READ_WRITE || r.start() || !r.socket_path().empty())
+      return fail(ErrorCode::invalid_argument,
+                  "a template is read-only, and never started: it has no node of its own",
+                  "leave out mode, start and socket path");
+    s.role = store::Role::template_device;
+    s.mode = v1::READ_ONLY;
+  }
   const std::string& path = r.socket_path();
   if (!path.empty()) {
     if (s.node != static_cast<std::uint8_t>(privsep::NodeKind::socket))
@@ -175,12 +193,12 @@ Result<store::Settings> to_settings(const v1::CreateRequest& r) {
                   "the socket path must be absolute and at most 100 bytes long");
     s.socket_path = path;
   }
-  s.linux_hmac = r.linux_hmac();
+  s.linux_hmac = s.linux_hmac || r.linux_hmac();
   for (const std::uint32_t timeout : {r.command_timeout_ms(), r.detach_timeout_ms()})
     if (timeout > VTPM_TIMEOUT_MAX_MS)
       return fail(ErrorCode::invalid_argument, "a time-out is longer than one hour");
-  s.command_timeout_ms = r.command_timeout_ms();
-  s.detach_timeout_ms = r.detach_timeout_ms();
+  if (r.command_timeout_ms() != 0) s.command_timeout_ms = r.command_timeout_ms();
+  if (r.detach_timeout_ms() != 0) s.detach_timeout_ms = r.detach_timeout_ms();
   if (r.has_park_after_s()) s.park_after_s = r.park_after_s();
   return s;
 }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <functional>
 #include <set>
 
 #include "policy/policy.h"
@@ -116,6 +117,60 @@ TEST(Convert, WhatARequestLeavesOpenGetsItsDefault) {
   EXPECT_EQ(s->kind, static_cast<std::uint8_t>(privsep::DeviceKind::container));
   EXPECT_EQ(s->mode, static_cast<std::uint8_t>(privsep::DeviceMode::read_write));
   EXPECT_EQ(s->node, static_cast<std::uint8_t>(privsep::NodeKind::kernel));
+}
+
+TEST(Convert, WhatARequestLeavesOpenIsAsInItsTemplate) {
+  store::Settings base = default_settings();
+  base.owner = "shop";
+  base.kind = v1::VM;
+  base.node = v1::SOCKET;
+  base.linux_hmac = true;
+  base.command_timeout_ms = 5000;
+  base.detach_timeout_ms = 6000;
+  v1::CreateRequest r = request("web");
+  store::Settings wanted = base;
+  wanted.name = "web";
+  EXPECT_EQ(to_settings(r, base), wanted);
+  r.set_owner("");
+  r.set_kind(v1::CONTAINER);
+  r.set_mode(v1::READ_ONLY);
+  r.set_node(v1::KERNEL);
+  r.set_command_timeout_ms(1);
+  r.set_park_after_s(3);
+  wanted = {.name = "web",
+            .owner = "",
+            .kind = v1::CONTAINER,
+            .mode = v1::READ_ONLY,
+            .node = v1::KERNEL,
+            .socket_path = "",
+            .linux_hmac = true,
+            .command_timeout_ms = 1,
+            .detach_timeout_ms = 6000,
+            .park_after_s = 3};
+  EXPECT_EQ(to_settings(r, base), wanted);
+}
+
+TEST(Convert, ATemplateIsReadOnlyAndHasNoNode) {
+  v1::CreateRequest r = request("golden");
+  r.set_role(v1::TEMPLATE);
+  const auto s = to_settings(r);
+  ASSERT_TRUE(s);
+  EXPECT_EQ(s->role, store::Role::template_device);
+  EXPECT_EQ(s->mode, static_cast<std::uint8_t>(privsep::DeviceMode::read_only));
+  device::View view;
+  view.settings = *s;
+  EXPECT_EQ(to_proto(view).role(), v1::TEMPLATE);
+  for (const auto& change : std::vector<std::function<void(v1::CreateRequest&)>>{
+           [](auto& c) { c.set_mode(v1::READ_WRITE); }, [](auto& c) { c.set_start(true); },
+           [](auto& c) {
+             c.set_node(v1::SOCKET);
+             c.set_socket_path("/s");
+           },
+           [](auto& c) { c.set_role(static_cast<v1::Role>(7)); }}) {
+    v1::CreateRequest bad = r;
+    change(bad);
+    EXPECT_EQ(to_settings(bad).error().code, ErrorCode::invalid_argument) << bad.ShortDebugString();
+  }
 }
 
 TEST(Convert, RequestsThatMeanNothingAreRefused) {

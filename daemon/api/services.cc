@@ -13,6 +13,15 @@ grpc::Status reply_with(const Result<device::View>& view, grpc::ServerContext& c
   return grpc::Status::OK;
 }
 
+Result<device::View> create(device::Manager& manager, const v1::CreateRequest& request) {
+  store::Settings base = default_settings();
+  if (!request.from().empty()) {
+    VTPM_TRY(base, manager.settings_from(request.from()));
+  }
+  VTPM_TRY(const store::Settings settings, to_settings(request, std::move(base)));
+  return manager.create(settings, request.start());
+}
+
 }  // namespace
 
 grpc::Status ObserveService::Version(grpc::ServerContext*, const v1::VersionRequest*,
@@ -100,9 +109,22 @@ grpc::Status ObserveService::CaCertificate(grpc::ServerContext* context,
 
 grpc::Status AdminService::Create(grpc::ServerContext* context, const v1::CreateRequest* request,
                                   v1::Device* reply) {
-  const auto settings = to_settings(*request);
-  if (!settings) return to_status(settings.error(), *context);
-  return reply_with(manager_.create(*settings, request->start()), *context, reply);
+  return reply_with(create(manager_, *request), *context, reply);
+}
+
+grpc::Status AdminService::Clone(grpc::ServerContext* context, const v1::CloneRequest* request,
+                                 v1::Device* reply) {
+  if (request->source().empty())
+    return to_status(Error{ErrorCode::invalid_argument, "it is not said what to clone", ""},
+                     *context);
+  v1::CreateRequest like;
+  like.set_from(request->source());
+  like.set_name(request->name());
+  like.set_mode(request->mode());
+  if (request->has_owner()) like.set_owner(request->owner());
+  like.set_socket_path(request->socket_path());
+  like.set_start(request->start());
+  return reply_with(create(manager_, like), *context, reply);
 }
 
 grpc::Status AdminService::Set(grpc::ServerContext* context, const v1::SetRequest* request,
@@ -147,6 +169,11 @@ grpc::Status AdminService::SetMode(grpc::ServerContext* context, const v1::SetMo
   const auto mode = request->mode() == v1::READ_WRITE ? privsep::DeviceMode::read_write
                                                       : privsep::DeviceMode::read_only;
   return reply_with(manager_.set_mode(request->device(), mode), *context, reply);
+}
+
+grpc::Status AdminService::Generalize(grpc::ServerContext* context,
+                                      const v1::GeneralizeRequest* request, v1::Device* reply) {
+  return reply_with(manager_.generalize(request->device()), *context, reply);
 }
 
 grpc::Status AdminService::Park(grpc::ServerContext* context, const v1::ParkRequest* request,

@@ -34,12 +34,14 @@ class AdminService final : public v1::Admin::Service {
   explicit AdminService(device::Manager& manager) : manager_(manager) {}
 
   grpc::Status Create(grpc::ServerContext*, const v1::CreateRequest*, v1::Device*) override;
+  grpc::Status Clone(grpc::ServerContext*, const v1::CloneRequest*, v1::Device*) override;
   grpc::Status Set(grpc::ServerContext*, const v1::SetRequest*, v1::Device*) override;
   grpc::Status Start(grpc::ServerContext*, const v1::StartRequest*, v1::Device*) override;
   grpc::Status Stop(grpc::ServerContext*, const v1::StopRequest*, v1::Device*) override;
   grpc::Status Delete(grpc::ServerContext*, const v1::DeleteRequest*, v1::DeleteReply*) override;
   grpc::Status PowerCycle(grpc::ServerContext*, const v1::PowerCycleRequest*, v1::Device*) override;
   grpc::Status SetMode(grpc::ServerContext*, const v1::SetModeRequest*, v1::Device*) override;
+  grpc::Status Generalize(grpc::ServerContext*, const v1::GeneralizeRequest*, v1::Device*) override;
   grpc::Status Park(grpc::ServerContext*, const v1::ParkRequest*, v1::Device*) override;
   grpc::Status Release(grpc::ServerContext*, const v1::ReleaseRequest*, v1::ReleaseReply*) override;
   grpc::Status RotateHostKey(grpc::ServerContext*, const v1::RotateHostKeyRequest*,

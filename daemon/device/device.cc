@@ -68,7 +68,7 @@ View Device::view() const {
   view.has_identity = has_identity_;
   view.has_node = node_->exists() && registered_;
   view.node = node_->kernel_node();
-  view.socket_path = node_->socket_path();
+  if (!is_template()) view.socket_path = node_->socket_path();
   view.sequence = node_->sequence();
   view.worker_pid = worker_.pid();
   view.denied = denied_;
@@ -124,6 +124,7 @@ Result<void> Device::acquire() {
                 "the store holds another version of the device than this vtpmd has written",
                 "somebody put an old record back, or another vtpmd writes to this store");
   VTPM_TRY(fresh.version, host_.store.acquire(record_.uuid, fresh.version, host_.owner));
+  has_identity_ = !fresh.state.bytes.empty();
   fresh.state.bytes.clear();
   record_ = std::move(fresh);
   outcome_unknown_ = false;
@@ -138,7 +139,14 @@ Result<std::optional<Checkpoint>> Device::stored_checkpoint() {
   return checkpoint;
 }
 
+tl::unexpected<Error> Device::refuse_as_template() const {
+  return fail(ErrorCode::failed_precondition,
+              record_.settings.name + " is a template, which is never started or changed",
+              "'vtpmctl create NAME --from " + record_.settings.name + "' makes a device from it");
+}
+
 void Device::start(std::vector<Event> measured, Done done) {
+  if (is_template()) return done(refuse_as_template());
   const bool asked = !measured.empty();
   auto events = to_measure(std::move(measured));
   if (!events) return done(tl::unexpected<Error>(std::move(events).error()));

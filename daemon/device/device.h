@@ -70,6 +70,8 @@ class Device {
   // Read-only -> read-write, off or running: a fresh identity, and PCRs, sessions and clients go
   // on. There is no way back by this call.
   void set_mode(privsep::DeviceMode mode, Done done);
+  // Read-write -> read-only, off: its state and the key that sealed it are wiped, settings stay.
+  Result<void> generalize();
   // At the manager's start: goes on from the journal if the power has not been cut, else powers on.
   void resume(Done done);
   // At the manager's start, before resume(): is this the worker that the record speaks of?
@@ -121,6 +123,10 @@ class Device {
   Result<void> publish_measured();
   void recall_measured();
   void forget_measured();
+  [[nodiscard]] bool is_template() const {
+    return record_.settings.role == store::Role::template_device;
+  }
+  [[nodiscard]] tl::unexpected<Error> refuse_as_template() const;
   Result<void> acquire();
   Result<std::optional<Checkpoint>> stored_checkpoint();
 

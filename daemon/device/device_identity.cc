@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A device gets an identity: before its first start in read-write mode, or by a change of mode.
+// A device gets an identity, before its first start in read-write mode or by a change of mode; or
+// it loses the one that it has.
 #include <utility>
 
 #include "base/log.h"
@@ -10,12 +11,13 @@ namespace vtpm::device {
 using privsep::DeviceMode;
 
 void Device::set_mode(DeviceMode mode, Done done) {
+  if (is_template()) return done(refuse_as_template());
   if (mode == (read_only() ? DeviceMode::read_only : DeviceMode::read_write))
     return done(Result<void>{});
   if (mode == DeviceMode::read_only)
     return done(fail(ErrorCode::failed_precondition,
                      "a read-write device has keys and secrets, and guests that rely on them",
-                     "create a read-only device; an identity is never put aside"));
+                     "create a read-only device; 'vtpmctl generalize' wipes all identity"));
   if (phase_ == Phase::failed)
     return done(fail(ErrorCode::failed_precondition, "the device has failed: " + record_.failure,
                      "'vtpmctl power-cycle' starts it anew and resets its PCRs"));
@@ -97,6 +99,39 @@ void Device::identity_failed(Error error) {
   const bool starting = goal_ == Goal::start;
   finish(tl::unexpected<Error>(std::move(error)));
   if (starting) take_down();
+}
+
+// One commit takes state, key and mode. Before it the device is what it was; after it, nothing that
+// it was can be opened again, so no worker and no later manager has to be told.
+Result<void> Device::generalize() {
+  if (is_template() || read_only()) return {};
+  if (phase_ != Phase::off || in_transition() || !waits_for_.empty())
+    return fail(ErrorCode::failed_precondition,
+                "the device is " +
+                    (phase_ == Phase::off ? "to be powered on" : std::string(to_string(phase_))),
+                "stop it first: its keys are taken from it");
+  VTPM_CHECK(acquire());
+  host_.vault.forget(uuid());
+  const store::Store::CommitRequest nothing{
+      .uuid = uuid(),
+      .expected = record_.version,
+      .state = {},
+      .wrapped_key = {},
+      .voucher = {},
+      .mode = static_cast<std::uint8_t>(DeviceMode::read_only)};
+  const auto version = std::move(host_.store.commit_all({nothing}).front());
+  if (!version) {
+    outcome_unknown_ = version.error().code == ErrorCode::unknown_outcome;
+    return tl::unexpected<Error>(version.error());
+  }
+  record_.version = *version;
+  record_.wrapped_key.clear();
+  record_.settings.mode = nothing.mode;
+  has_identity_ = false;
+  log::notice("device is read-only: its identity was wiped",
+              {{"device", record_.settings.name}, {"uuid", record_.uuid.to_string()}});
+  host_.bulletin.post(Notice::Kind::state_changed, view());
+  return host_.journals.remove(uuid());
 }
 
 // The store has just taken it.

@@ -243,7 +243,9 @@ Holdings Manager::holdings(const std::string& owner) const {
 
 // A node removes the socket that it finds in its place: it must not be another device's.
 Result<void> Manager::check_socket_paths(const store::Settings& settings) const {
-  if (settings.node != static_cast<std::uint8_t>(privsep::NodeKind::socket)) return {};
+  if (settings.node != static_cast<std::uint8_t>(privsep::NodeKind::socket) ||
+      settings.role == store::Role::template_device)
+    return {};
   const std::string path = make_socket_node(settings, host_->socket_folder)->socket_path();
   for (const auto& [uuid, device] : devices_) {
     const std::string other = device->view().socket_path;
@@ -263,7 +265,8 @@ Result<View> Manager::create(const store::Settings& settings, bool start) {
     if (!uuid) return done(tl::unexpected<Error>(std::move(uuid).error()));
     record.uuid = *uuid;
     record.settings = settings;
-    if (settings.node == static_cast<std::uint8_t>(privsep::NodeKind::kernel) && !kernel_)
+    if (settings.node == static_cast<std::uint8_t>(privsep::NodeKind::kernel) && !kernel_ &&
+        settings.role != store::Role::template_device)
       return done(fail(ErrorCode::failed_precondition, "the kernel module vtpm is not in use",
                        "load it with 'modprobe vtpm' and restart vtpmd, or use --node socket"));
     if (auto room = check_quota(options_.quota, holdings(settings.owner), settings); !room)

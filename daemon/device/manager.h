@@ -81,6 +81,11 @@ class Manager {
   // Of a device that is on, as verifiers read it.
   Result<Bytes> event_log(const std::string& device);
   Result<View> set_mode(const std::string& device, privsep::DeviceMode mode);
+  // Takes a device's identity from it: it is read-only then (Device::generalize).
+  Result<View> generalize(const std::string& device);
+  // What a device that is made from `source`, a template or a read-only device, begins with: all of
+  // its settings but what is its own. Read-write (US 12,386,650 figure 4).
+  Result<store::Settings> settings_from(const std::string& source);
   Result<View> park(const std::string& device);
   Result<void> remove(const std::string& device, bool release_number, bool force);
   // The number of a destroyed node, or all of them; how many were released.

@@ -86,7 +86,8 @@ std::vector<Result<Version>> Records::commit_all(std::vector<Store::CommitReques
     VTPM_TRY(Record next, known(request.uuid));
     next.version = request.expected;
     next.version.generation++;
-    if (!request.wrapped_key.empty()) next.wrapped_key = request.wrapped_key;
+    if (!request.wrapped_key.empty() || request.state.bytes.empty())
+      next.wrapped_key = request.wrapped_key;
     next.state = request.state;
     if (request.mode != 0) next.settings.mode = request.mode;
     VTPM_TRY(next.voucher, vault_.vouch(next, run_));

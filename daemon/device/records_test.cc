@@ -88,6 +88,7 @@ TEST_F(RecordsTest, EveryColumnIsVouchedFor) {
       {"detach time-out", [](Record& r) { r.settings.detach_timeout_ms = 1; }},
       {"time for parking", [](Record& r) { r.settings.park_after_s = 1; }},
       {"no parking", [](Record& r) { r.settings.park_after_s = 0; }},
+      {"role", [](Record& r) { r.settings.role = store::Role::template_device; }},
       {"manager", [](Record& r) { r.version.owner = "you"; }},
       {"epoch", [](Record& r) { r.version.epoch++; }},
       {"generation", [](Record& r) { r.version.generation++; }},
@@ -133,6 +134,20 @@ TEST_F(RecordsTest, AnOlderRecordOfThisRunIsRefused) {
   const auto put_back = records_->get(id);
   ASSERT_FALSE(put_back);
   EXPECT_EQ(put_back.error().code, ErrorCode::corrupt);
+}
+
+// An identity that was wiped: what is vouched for has neither state nor key.
+TEST_F(RecordsTest, ACommitWithoutAStateIsVouchedFor) {
+  const Uuid id = record_.uuid;
+  ASSERT_FALSE(store_->get(id)->wrapped_key.empty());
+  const auto wiped =
+      std::move(records_->commit_all({{id, record_.version, {}, {}, {}, 1}}).front());
+  ASSERT_TRUE(wiped) << wiped.error().message;
+  const auto read = records_->get(id);
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_TRUE(read->wrapped_key.empty());
+  EXPECT_TRUE(read->state.bytes.empty());
+  EXPECT_EQ(vault_->open(*read), std::nullopt);
 }
 
 TEST_F(RecordsTest, OneForgedRecordHidesNoOther) {

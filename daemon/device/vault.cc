@@ -4,18 +4,29 @@
 #include <algorithm>
 #include <tuple>
 
+#include "privsep/messages.h"
+
 namespace vtpm::device {
 namespace {
 
-constexpr std::uint8_t kVoucherFormat = 2;
-constexpr std::uint8_t kOldVoucherFormat = 1;  // of records without a time of their own for parking
+// Each format covers more of a record than the one before.
+constexpr std::uint8_t kWithPark = 2;  // a time of its own for parking
+constexpr std::uint8_t kWithRole = 3;
+constexpr std::uint8_t kVoucherFormat = kWithRole;
+
+// Is a voucher of this format one for such a record? Of what it does not cover, nothing may be set.
+bool covers(std::uint8_t format, const store::Settings& settings) {
+  if (format == 0 || format > kVoucherFormat) return false;
+  return (format >= kWithPark || !settings.park_after_s) &&
+         (format >= kWithRole || settings.role == store::Role::device);
+}
 
 // Everything in a record but the voucher. What is added to Record or Settings does not compile here
 // until it is named.
 Bytes encode(const store::Record& record, std::uint64_t run, std::uint8_t format) {
   const auto& [uuid, settings, version, wrapped_key, state, powered, failure, voucher] = record;
   const auto& [name, owner, kind, mode, node, socket_path, linux_hmac, command_timeout_ms,
-               detach_timeout_ms, park_after_s] = settings;
+               detach_timeout_ms, park_after_s, role] = settings;
   const auto& [manager, epoch, generation] = version;
   const ByteView sealed = state.bytes;
   Bytes out;
@@ -41,8 +52,8 @@ Bytes encode(const store::Record& record, std::uint64_t run, std::uint8_t format
       .u64(state.epoch)
       .u64(state.generation)
       .sized16(sealed.last(std::min(sealed.size(), store::kSealTagSize)));
-  if (format != kOldVoucherFormat)
-    Writer(out).u8(park_after_s ? 1 : 0).u32(park_after_s.value_or(0));
+  if (format >= kWithPark) Writer(out).u8(park_after_s ? 1 : 0).u32(park_after_s.value_or(0));
+  if (format >= kWithRole) Writer(out).u8(static_cast<std::uint8_t>(role));
   return out;
 }
 
@@ -67,9 +78,8 @@ Result<std::uint64_t> Vault::check_voucher(const store::Record& record) const {
   const std::uint8_t format = reader.u8();
   const std::uint64_t run = reader.u64();
   const ByteView mac = reader.bytes(std::tuple_size_v<store::Mac>);
-  const bool known =
-      format == kVoucherFormat || (format == kOldVoucherFormat && !record.settings.park_after_s);
-  if (!reader.done() || !known) return damaged("has a voucher of no known form");
+  if (!reader.done() || !covers(format, record.settings))
+    return damaged("has a voucher of no known form");
   VTPM_TRY(const store::Mac expected,
            host_key_.authenticate("record", encode(record, run, format)));
   if (!equal_constant_time(mac, expected))
@@ -103,7 +113,9 @@ Result<const SecretBytes*> Vault::key_of(const store::Record& record, Bytes& new
 
 Result<std::optional<Checkpoint>> Vault::open(const store::Record& record) {
   if (record.state.bytes.empty()) {
-    if (record.version.generation == 0) return std::nullopt;
+    const bool read_only =
+        record.settings.mode == static_cast<std::uint8_t>(privsep::DeviceMode::read_only);
+    if (record.version.generation == 0 || read_only) return std::nullopt;
     return fail(ErrorCode::corrupt, "the record has lost the state that was committed to it");
   }
   if (record.state.generation != record.version.generation)

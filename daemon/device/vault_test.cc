@@ -6,6 +6,7 @@
 
 #include "base/temporary_folder.h"
 #include "device/committer.h"
+#include "privsep/messages.h"
 
 namespace vtpm::device {
 namespace {
@@ -95,6 +96,7 @@ TEST_F(VaultTest, AnOldStateBesideANewVersionDoesNotOpen) {
 TEST_F(VaultTest, AStateThatIsGoneIsNotAFreshDevice) {
   commit("identity");
   auto forged = record_;
+  forged.settings.mode = static_cast<std::uint8_t>(privsep::DeviceMode::read_write);
   forged.state = {};
   EXPECT_FALSE(vault_->open(forged)) << "a new identity would be made in silence";
 }
@@ -139,7 +141,10 @@ TEST_F(VaultTest, VouchersOfTheFirstFormatAreGoodForRecordsOfThatTime) {
   record_.settings.park_after_s = 0;
   EXPECT_FALSE(vault_->check_voucher(record_)) << "what that format does not cover";
   record_.settings.park_after_s.reset();
-  EXPECT_EQ(vault_->vouch(record_, 7)->at(0), std::byte{2}) << "the next write";
+  record_.settings.role = store::Role::template_device;
+  EXPECT_FALSE(vault_->check_voucher(record_)) << "nor this";
+  record_.settings.role = store::Role::device;
+  EXPECT_EQ(vault_->vouch(record_, 7)->at(0), std::byte{3}) << "the next write";
 }
 
 TEST_F(VaultTest, AnotherHostKeyOpensNothing) {

@@ -52,6 +52,8 @@ Result<Record> read_record(const Query& row) {
   r.state.bytes = to_bytes(row.blob(18));
   r.voucher = to_bytes(row.blob(19));
   if (!row.is_null(20)) r.settings.park_after_s = number<std::uint32_t>(row, 20, ok);
+  const auto role = number<std::uint8_t>(row, 21, ok);
+  r.settings.role = static_cast<Role>(role);
   if (!ok || !check_record(r)) return damaged();
   return r;
 }

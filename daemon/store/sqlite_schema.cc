@@ -14,7 +14,7 @@ namespace vtpm::store {
 namespace {
 
 constexpr std::int64_t kApplicationId = 0x7674706d;  // "vtpm"
-constexpr std::int64_t kSchemaVersion = 3;
+constexpr std::int64_t kSchemaVersion = 4;
 constexpr int kBusyTimeoutMs = 2000;
 constexpr int kLongestRow = 1024 * 1024;  // a value over it in the file is damage
 
@@ -40,7 +40,8 @@ constexpr const char* kTables = R"sql(
     powered            INTEGER NOT NULL,
     failure            TEXT    NOT NULL,
     voucher            BLOB    NOT NULL DEFAULT x'',
-    park_after_s       INTEGER
+    park_after_s       INTEGER,
+    role               INTEGER NOT NULL DEFAULT 1
   ) STRICT;
   CREATE TABLE state (
     device     INTEGER PRIMARY KEY REFERENCES device (id) ON DELETE CASCADE,
@@ -53,13 +54,15 @@ constexpr const char* kTables = R"sql(
 )sql";
 
 // From each version to the next one. Version 1 had no vouchers: its records come out with none, and
-// whoever reads them has to say what that means. Version 2 had no time of its own for parking.
+// whoever reads them has to say what that means. Version 2 had no time of its own for parking,
+// version 3 no templates.
 constexpr std::array kUpgrades{
     R"sql(
       ALTER TABLE device ADD COLUMN voucher BLOB NOT NULL DEFAULT x'';
       CREATE TABLE note (id INTEGER PRIMARY KEY CHECK (id = 1), content BLOB NOT NULL) STRICT;
     )sql",
     "ALTER TABLE device ADD COLUMN park_after_s INTEGER",
+    "ALTER TABLE device ADD COLUMN role INTEGER NOT NULL DEFAULT 1",
 };
 static_assert(kUpgrades.size() + 1 == kSchemaVersion);
 

@@ -7,11 +7,11 @@
 namespace vtpm::store {
 
 // The columns that read_record() takes.
-#define VTPM_SELECT_RECORD                                                                        \
-  "SELECT uuid, name, owner, kind, mode, node, socket_path, linux_hmac, command_timeout_ms, "     \
-  "detach_timeout_ms, manager, d.epoch, d.generation, wrapped_key, powered, failure, s.epoch,"    \
-  " s.generation, s.sealed, voucher, park_after_s FROM device d LEFT JOIN state s ON s.device = " \
-  "d.id"
+#define VTPM_SELECT_RECORD                                                                     \
+  "SELECT uuid, name, owner, kind, mode, node, socket_path, linux_hmac, command_timeout_ms, "  \
+  "detach_timeout_ms, manager, d.epoch, d.generation, wrapped_key, powered, failure, s.epoch," \
+  " s.generation, s.sealed, voucher, park_after_s, role FROM device d LEFT JOIN state s ON "   \
+  "s.device = d.id"
 // The compare of compare-and-swap: parameters 1 to 4 of every statement that changes a record.
 #define VTPM_IF_UNCHANGED " WHERE uuid = ?1 AND manager = ?2 AND epoch = ?3 AND generation = ?4"
 
@@ -48,13 +48,13 @@ constexpr const char* text_of(Sql sql) {
     case Sql::insert:
       return "INSERT INTO device (uuid, name, owner, kind, mode, node, socket_path, linux_hmac, "
              "command_timeout_ms, detach_timeout_ms, manager, epoch, generation, wrapped_key, "
-             "powered, failure, voucher, park_after_s) "
-             "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18)";
+             "powered, failure, voucher, park_after_s, role) "
+             "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19)";
     case Sql::acquire:
       return "UPDATE device SET manager = ?5, epoch = epoch + 1, voucher = ?6" VTPM_IF_UNCHANGED;
     case Sql::commit:
       return "UPDATE device SET generation = generation + 1, voucher = ?6, "
-             "wrapped_key = iif(length(?5) > 0, ?5, wrapped_key), "
+             "wrapped_key = iif(length(?5) > 0 OR ?8, ?5, wrapped_key), "
              "mode = iif(?7 > 0, ?7, mode)" VTPM_IF_UNCHANGED;
     case Sql::put_state:
       return "INSERT INTO state (device, epoch, generation, sealed) "

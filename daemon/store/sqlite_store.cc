@@ -79,6 +79,9 @@ class SqliteStore final : public Store {
   Result<Version> commit_one(const CommitRequest& request);
   Result<void> commit_batch(const std::vector<CommitRequest>& requests,
                             std::vector<Result<Version>>& results);
+  // What was deleted or replaced is overwritten in the file by secure_delete; the log still has it.
+  // Gone from the records it is either way, so a failure here is not the caller's.
+  void empty_log() { (void)query(Sql::empty_log).step(); }
   static tl::unexpected<Error> failed(int rc) { return fail_sqlite(rc, "store"); }
 
   OpenStore file_;
@@ -162,7 +165,7 @@ Result<void> SqliteStore::create(const Record& r) {
                  integer(s.command_timeout_ms), integer(s.detach_timeout_ms), r.version.owner,
                  to_column(r.version.epoch), to_column(r.version.generation),
                  ByteView(r.wrapped_key), integer(r.powered), r.failure, ByteView(r.voucher),
-                 park_after_column(s)));
+                 park_after_column(s), integer(s.role)));
   VTPM_CHECK(put_state(r.uuid, r.state));
   return transaction.commit();
 }
@@ -256,6 +259,7 @@ Result<void> SqliteStore::commit_batch(const std::vector<CommitRequest>& request
   if (requests.empty()) return {};
   VTPM_TRY(Transaction transaction, Transaction::begin(file_.db.get()));
   bool changed = false;
+  bool wiped = false;
   for (const CommitRequest& request : requests) {
     if (const auto valid = check_commit(request); !valid) {
       results.push_back(tl::unexpected<Error>(valid.error()));
@@ -265,14 +269,18 @@ Result<void> SqliteStore::commit_batch(const std::vector<CommitRequest>& request
     if (!results.back() && !is_answer(results.back().error().code))
       return tl::unexpected<Error>(results.back().error());
     changed = changed || results.back().has_value();
+    wiped = wiped || (results.back().has_value() && request.state.bytes.empty());
   }
-  if (changed) return transaction.commit();
+  if (!changed) return {};
+  VTPM_CHECK(transaction.commit());
+  if (wiped) empty_log();
   return {};
 }
 
 Result<Version> SqliteStore::commit_one(const CommitRequest& request) {
   VTPM_CHECK(swap(Sql::commit, request.uuid, request.expected, ByteView(request.wrapped_key),
-                  ByteView(request.voucher), std::int64_t{request.mode}));
+                  ByteView(request.voucher), std::int64_t{request.mode},
+                  std::int64_t{request.state.bytes.empty()}));
   VTPM_CHECK(put_state(request.uuid, request.state));
   return Version{request.expected.owner, request.expected.epoch, request.expected.generation + 1};
 }
@@ -312,9 +320,7 @@ Result<void> SqliteStore::remove(const Uuid& uuid, const Version& expected) {
     VTPM_CHECK(run(Sql::bury, ByteView(uuid.bytes)));
     VTPM_CHECK(transaction.commit());
   }
-  // The log still holds the record; the file is overwritten by secure_delete. Removed it is either
-  // way, so a failure here is not the caller's.
-  (void)query(Sql::empty_log).step();
+  empty_log();
   return {};
 }
 
@@ -327,7 +333,7 @@ Result<void> SqliteStore::discard(const Uuid& uuid) {
     VTPM_CHECK(run(Sql::bury, ByteView(uuid.bytes)));
     VTPM_CHECK(transaction.commit());
   }
-  (void)query(Sql::empty_log).step();
+  empty_log();
   return {};
 }
 
@@ -353,8 +359,7 @@ Result<void> SqliteStore::revise(const std::vector<Revision>& revisions, ByteVie
     VTPM_CHECK(run(Sql::put_note, note));
     VTPM_CHECK(transaction.commit());
   }
-  // Keys that are not used any more: out of the log, too.
-  (void)query(Sql::empty_log).step();
+  empty_log();
   return {};
 }
 

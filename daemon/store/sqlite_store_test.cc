@@ -120,11 +120,11 @@ TEST_F(SqliteFile, IsOpenInOneManagerAtATime) {
 
 TEST_F(SqliteFile, OfANewerVersionIsLeftAlone) {
   fill(1);
-  tamper("PRAGMA user_version = 4");
+  tamper("PRAGMA user_version = 5");
   const std::string before = read_file(path_);
   const auto result = open();
   EXPECT_FAILS(result, unsupported);
-  EXPECT_THAT(result.error().message, HasSubstr("schema version 4, this vtpmd knows 3"));
+  EXPECT_THAT(result.error().message, HasSubstr("schema version 5, this vtpmd knows 4"));
   EXPECT_THAT(result.error().hint, HasSubstr("upgrade vtpmd"));
   EXPECT_EQ(read_file(path_), before);
 }
@@ -134,7 +134,7 @@ TEST_F(SqliteFile, OfVersionOneComesOutWithoutVouchers) {
   fill(2);
   tamper(
       "ALTER TABLE device DROP COLUMN voucher; ALTER TABLE device DROP COLUMN park_after_s; "
-      "DROP TABLE note; PRAGMA user_version = 1");
+      "ALTER TABLE device DROP COLUMN role; DROP TABLE note; PRAGMA user_version = 1");
   {
     const auto store = open_sqlite(path_);
     ASSERT_TRUE(store.has_value()) << store.error().message;
@@ -153,7 +153,9 @@ TEST_F(SqliteFile, OfVersionOneComesOutWithoutVouchers) {
 // What version 2 was: no time of its own for parking.
 TEST_F(SqliteFile, OfVersionTwoComesOutWithoutTimesForParking) {
   fill(2);
-  tamper("ALTER TABLE device DROP COLUMN park_after_s; PRAGMA user_version = 2");
+  tamper(
+      "ALTER TABLE device DROP COLUMN park_after_s; ALTER TABLE device DROP COLUMN role; "
+      "PRAGMA user_version = 2");
   const auto store = open_sqlite(path_);
   ASSERT_TRUE(store.has_value()) << store.error().message;
   auto record = (*store)->get(test_uuid(1));
@@ -162,6 +164,41 @@ TEST_F(SqliteFile, OfVersionTwoComesOutWithoutTimesForParking) {
   record->settings.park_after_s = 60;
   ASSERT_OK((*store)->set_settings(test_uuid(1), record->version, record->settings, {}));
   EXPECT_EQ((*store)->get(test_uuid(1))->settings.park_after_s, 60U);
+}
+
+// What version 3 was: no templates.
+TEST_F(SqliteFile, OfVersionThreeComesOutWithDevicesAlone) {
+  fill(2);
+  tamper("ALTER TABLE device DROP COLUMN role; PRAGMA user_version = 3");
+  const auto store = open_sqlite(path_);
+  ASSERT_TRUE(store.has_value()) << store.error().message;
+  const auto record = (*store)->get(test_uuid(1));
+  ASSERT_TRUE(record.has_value()) << record.error().message;
+  EXPECT_EQ(record->settings.role, Role::device);
+}
+
+// What generalizing a device relies on: neither the file nor its log has the bytes any more.
+TEST_F(SqliteFile, AnEmptyStateLeavesNothingOfTheOneBefore) {
+  const auto store = open_sqlite(path_);
+  ASSERT_TRUE(store.has_value()) << store.error().message;
+  ASSERT_OK((*store)->create(test_record(1)));
+  ASSERT_OK((*store)->create(test_record(2)));
+  const std::string secret = "the sealed state of a device";
+  const std::string key = "the wrapped key of a device";
+  Version v = *(*store)->acquire(test_uuid(1), Version{}, "m", {});
+  for (int i = 0; i < 3; i++) {
+    SealedBlob blob = test_blob(v, std::size_t{50} * 1024);
+    std::ranges::copy(as_bytes(secret), blob.bytes.begin() + 20'000);
+    v = *(*store)->commit(test_uuid(1), v, blob, as_bytes(key), {});
+  }
+  const auto files_have = [this](const std::string& text) {
+    return (read_file(path_) + read_file(path_ + "-wal")).find(text) != std::string::npos;
+  };
+  EXPECT_TRUE(files_have(secret));
+  EXPECT_TRUE(files_have(key));
+  ASSERT_OK((*store)->commit(test_uuid(1), v, {}, {}, {}, 1));
+  EXPECT_FALSE(files_have(secret));
+  EXPECT_FALSE(files_have(key));
 }
 
 TEST_F(SqliteFile, OfAnotherProgramIsLeftAlone) {

@@ -28,6 +28,12 @@ inline constexpr std::size_t kMaxNote = 4096;
 inline constexpr std::size_t kMaxText = 1024;       // owner, failure, id of a manager; no NUL
 inline constexpr std::size_t kMaxSocketPath = 107;  // sun_path of unix(7), without its NUL
 
+// What a record is of.
+enum class Role : std::uint8_t {
+  device = 1,
+  template_device = 2,  // never started; devices that are made from it begin with its settings
+};
+
 // What a person chose; changes rarely. Two read-only devices differ in uuid and name alone.
 struct Settings {
   std::string name;         // unique; 1-63 of [A-Za-z0-9._-], first one alphanumeric
@@ -41,6 +47,7 @@ struct Settings {
   std::uint32_t detach_timeout_ms = 0;
   // Idle for so long, it is parked; 0 = never, nothing = as vtpmd does with devices in general.
   std::optional<std::uint32_t> park_after_s;
+  Role role = Role::device;
   bool operator==(const Settings&) const = default;
 };
 
@@ -64,7 +71,7 @@ struct Record {
   Uuid uuid;
   Settings settings;
   Version version;
-  Bytes wrapped_key;  // the device's key, wrapped by the host key; empty until first needed
+  Bytes wrapped_key;  // the device's key, wrapped by the host key; empty = needed by nothing
   SealedBlob state;   // sealed Checkpoint; empty = read-only, or no identity yet
   // Desired power: start again when the manager starts.
   bool powered = false;
@@ -95,8 +102,9 @@ class Store {
   virtual Result<Version> acquire(const Uuid& uuid, const Version& expected,
                                   const std::string& new_owner, ByteView voucher) = 0;
   // Replaces state (and wrapped_key, if not empty): generation + 1, if version is `expected`.
-  // `state` must have been sealed under expected.epoch and expected.generation + 1. An identity and
-  // the mode that goes with it change together: `mode` is the new settings.mode, 0 = as it is.
+  // `state` must have been sealed under expected.epoch and expected.generation + 1. An empty one
+  // takes state and wrapped key away, also from where the store's files still had them. An identity
+  // and the mode that goes with it change together: `mode` is the new settings.mode, 0 = as it is.
   virtual Result<Version> commit(const Uuid& uuid, const Version& expected, const SealedBlob& state,
                                  ByteView wrapped_key, ByteView voucher, std::uint8_t mode = 0) = 0;
   // Several commits in one durable transaction; each has its own result.

@@ -176,6 +176,7 @@ TEST_P(StoreContract, CommitKeepsTheWrappedKeyUnlessGivenANewOne) {
   // No state at all is a state: back to read-only without identity.
   v = *store().commit(id, v, SealedBlob{}, {}, {});
   EXPECT_EQ(store().get(id)->state, SealedBlob{});
+  EXPECT_EQ(store().get(id)->wrapped_key, Bytes{}) << "it opens nothing any more";
   EXPECT_EQ(store().get(id)->version.generation, 4U);
 }
 

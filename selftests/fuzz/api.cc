@@ -33,6 +33,8 @@ void create(const v1::CreateRequest& request) {
   FUZZ_CHECK(among(s.kind, 3) && among(s.mode, 2) && among(s.node, 2));
   FUZZ_CHECK(request.kind() == v1::KIND_UNSPECIFIED || s.kind == request.kind());
   FUZZ_CHECK(request.mode() == v1::MODE_UNSPECIFIED || s.mode == request.mode());
+  FUZZ_CHECK(request.role() != v1::TEMPLATE || (s.mode == v1::READ_ONLY && s.socket_path.empty()));
+  FUZZ_CHECK((request.role() == v1::TEMPLATE) == (s.role == store::Role::template_device));
   FUZZ_CHECK(request.node() == v1::NODE_UNSPECIFIED || s.node == request.node());
   FUZZ_CHECK(s.socket_path == request.socket_path());
   FUZZ_CHECK(s.socket_path.empty() || (s.node == v1::SOCKET && s.socket_path.front() == '/' &&

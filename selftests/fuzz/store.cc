@@ -98,7 +98,8 @@ std::vector<Column> columns_of(const Record& r) {
           {"powered", integer(r.powered)},
           {"failure", r.failure},
           {"voucher", r.voucher},
-          {"park_after_s", integer(s.park_after_s.value_or(0))}};
+          {"park_after_s", integer(s.park_after_s.value_or(0))},
+          {"role", integer(s.role)}};
 }
 
 void bind_value(sqlite3_stmt* row, int index, const Value& value) {
@@ -165,7 +166,7 @@ constexpr const char* kLooseTables = R"sql(
   DROP TABLE state; DROP TABLE device; DROP TABLE tombstone; DROP TABLE note;
   CREATE TABLE device (id, uuid, name, owner, kind, mode, node, socket_path, linux_hmac,
     command_timeout_ms, detach_timeout_ms, manager, epoch, generation, wrapped_key, powered,
-    failure, voucher, park_after_s);
+    failure, voucher, park_after_s, role);
   CREATE TABLE state (device UNIQUE, epoch, generation, sealed);
   CREATE TABLE tombstone (uuid UNIQUE);
   CREATE TABLE note (id UNIQUE, content);
