@@ -39,7 +39,7 @@ check() {
 check "start stop" st
 check "power-cycle" po
 check "park" pa
-check "ca create delete denied doctor event-log explain host-key list park power-cycle release set set-mode show start stop version watch" ""
+check "ca clone create delete denied doctor event-log explain generalize host-key list park power-cycle release set set-mode show start stop template version watch" ""
 check "web web-2" start w
 check "db web web-2" stop web ""
 check "db web web-2" denied --limit 5 ""
@@ -60,6 +60,14 @@ check "db web web-2" set ""
 check "db web web-2" set-mode ""
 check "read-write" set-mode web ""
 check "never" set web --park-after n
+check "db web web-2" clone ""
+check "" clone web ""
+check "web web-2" create x --from w
+check "web web-2" generalize w
+check "create delete list show" template ""
+check "db web web-2" template show ""
+check "" template create ""
+check "web web-2" template create x --from w
 check "export show" ca ""
 check "export" ca e
 check "db" --socket /s show d

@@ -38,6 +38,10 @@ _vtpmctl() {
       return
       ;;
     --park-after) mapfile -t COMPREPLY < <(compgen -W "never default 1m 10m 1h" -- "$cur"); return ;;
+    --from)
+      mapfile -t COMPREPLY < <(compgen -W "$(_vtpmctl_words "${global[@]}" __complete devices)" -- "$cur")
+      return
+      ;;
     --owner | --command-timeout | --detach-timeout | --limit | --locality | --measure-text) return ;;
   esac
 
@@ -52,7 +56,7 @@ _vtpmctl() {
     words=$(_vtpmctl_words __complete verbs)
   else
     case $verb in
-      show | set | start | stop | delete | power-cycle | park | release | watch | denied)
+      show | set | start | stop | delete | power-cycle | park | generalize | release | watch | denied)
         words=$(_vtpmctl_words "${global[@]}" __complete devices)
         ;;
       event-log | explain)
@@ -70,6 +74,13 @@ _vtpmctl() {
         else
           words=read-write
         fi
+        ;;
+      clone) [[ $prev == clone ]] && words=$(_vtpmctl_words "${global[@]}" __complete devices) ;;
+      template)
+        case $prev in
+          template) words="create list show delete" ;;
+          show | delete) words=$(_vtpmctl_words "${global[@]}" __complete devices) ;;
+        esac
         ;;
       host-key) words=rotate ;;
       ca)

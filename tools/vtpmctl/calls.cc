@@ -52,6 +52,9 @@ Outcome<v1::CaCertificateReply> Session::call(const v1::CaCertificateRequest& re
 Outcome<v1::Device> Session::call(const v1::CreateRequest& request) {
   return unary(*this, &v1::Admin::Stub::Create, request, environment_.call_timeout);
 }
+Outcome<v1::Device> Session::call(const v1::CloneRequest& request) {
+  return unary(*this, &v1::Admin::Stub::Clone, request, environment_.call_timeout);
+}
 Outcome<v1::Device> Session::call(const v1::SetRequest& request) {
   return unary(*this, &v1::Admin::Stub::Set, request, environment_.call_timeout);
 }
@@ -69,6 +72,9 @@ Outcome<v1::Device> Session::call(const v1::PowerCycleRequest& request) {
 }
 Outcome<v1::Device> Session::call(const v1::SetModeRequest& request) {
   return unary(*this, &v1::Admin::Stub::SetMode, request, environment_.call_timeout);
+}
+Outcome<v1::Device> Session::call(const v1::GeneralizeRequest& request) {
+  return unary(*this, &v1::Admin::Stub::Generalize, request, environment_.call_timeout);
 }
 Outcome<v1::Device> Session::call(const v1::ParkRequest& request) {
   return unary(*this, &v1::Admin::Stub::Park, request, environment_.call_timeout);

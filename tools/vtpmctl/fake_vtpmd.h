@@ -46,6 +46,7 @@ struct FakeState {
   std::string verdict_hint;
   std::vector<std::string> calls;  // "Start web"
   v1::CreateRequest created;
+  v1::CloneRequest cloned;
   v1::SetRequest changed;
   v1::Measurements measured;  // by the last Start or PowerCycle
 
@@ -142,6 +143,12 @@ class FakeAdmin final : public v1::Admin::Service {
     state_.created = *request;
     return state_.give(request->name(), reply);
   }
+  grpc::Status Clone(Context* context, const v1::CloneRequest* request,
+                     v1::Device* reply) override {
+    VTPM_JUDGE(fmt::format("Clone {} {}", request->source(), request->name()));
+    state_.cloned = *request;
+    return state_.give(request->name(), reply);
+  }
   grpc::Status Set(Context* context, const v1::SetRequest* request, v1::Device* reply) override {
     VTPM_JUDGE("Set " + request->device());
     state_.changed = *request;
@@ -175,6 +182,11 @@ class FakeAdmin final : public v1::Admin::Service {
     VTPM_JUDGE(fmt::format("SetMode {} {}", request->device(), v1::Mode_Name(request->mode())));
     return state_.give(request->device(), reply);
   }
+  grpc::Status Generalize(Context* context, const v1::GeneralizeRequest* request,
+                          v1::Device* reply) override {
+    VTPM_JUDGE("Generalize " + request->device());
+    return state_.give(request->device(), reply);
+  }
   grpc::Status Park(Context* context, const v1::ParkRequest* request, v1::Device* reply) override {
     VTPM_JUDGE("Park " + request->device());
     return state_.give(request->device(), reply);
@@ -203,6 +215,7 @@ inline v1::Device make_device(const std::string& name, v1::State state = v1::ON)
   device.set_name(name);
   device.set_uuid("2f9e1f0c-5d3c-4c1e-9d55-0f1a2b3c4d5e");
   device.set_owner("shop");
+  device.set_role(v1::DEVICE);
   device.set_kind(v1::CONTAINER);
   device.set_mode(v1::READ_WRITE);
   device.set_node(v1::KERNEL);

@@ -10,6 +10,7 @@ Json to_json(const v1::Device& device) {
       {"name", device.name()},
       {"uuid", device.uuid()},
       {"owner", device.owner()},
+      {"role", word(device.role())},
       {"kind", word(device.kind())},
       {"mode", word(device.mode())},
       {"node", word(device.node())},

@@ -23,4 +23,10 @@ Outcome<std::vector<v1::Device>> list_devices(Session& session) {
   return devices;
 }
 
+Outcome<std::vector<v1::Device>> list_devices(Session& session, v1::Role role) {
+  auto devices = list_devices(session);
+  if (devices) std::erase_if(*devices, [role](const auto& d) { return d.role() != role; });
+  return devices;
+}
+
 }  // namespace vtpm::ctl

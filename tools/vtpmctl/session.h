@@ -41,12 +41,14 @@ class Session {
   Outcome<v1::DoctorReply> call(const v1::DoctorRequest& request);
   Outcome<v1::CaCertificateReply> call(const v1::CaCertificateRequest& request);
   Outcome<v1::Device> call(const v1::CreateRequest& request);
+  Outcome<v1::Device> call(const v1::CloneRequest& request);
   Outcome<v1::Device> call(const v1::SetRequest& request);
   Outcome<v1::Device> call(const v1::StartRequest& request);
   Outcome<v1::Device> call(const v1::StopRequest& request);
   Outcome<v1::DeleteReply> call(const v1::DeleteRequest& request);
   Outcome<v1::Device> call(const v1::PowerCycleRequest& request);
   Outcome<v1::Device> call(const v1::SetModeRequest& request);
+  Outcome<v1::Device> call(const v1::GeneralizeRequest& request);
   Outcome<v1::Device> call(const v1::ParkRequest& request);
   Outcome<v1::ReleaseReply> call(const v1::ReleaseRequest& request);
   Outcome<v1::RotateHostKeyReply> call(const v1::RotateHostKeyRequest& request);

@@ -38,12 +38,12 @@ TEST_F(Verbs, ListGivesAnArray) {
   std::vector<std::string> fields;
   for (const auto& [key, value] : device.items()) fields.push_back(key);
   EXPECT_THAT(fields,
-              ElementsAre("name", "uuid", "owner", "kind", "mode", "node", "state", "failure",
-                          "device_path", "rm_device_path", "dev_major", "dev_minor", "devrm_major",
-                          "devrm_minor", "socket_path", "linux_hmac", "epoch", "generation",
-                          "sequence", "worker_pid", "denied", "restarts", "throttled", "wakes",
-                          "waits_for", "command_timeout_ms", "detach_timeout_ms", "park_after_s",
-                          "has_identity", "event_log"));
+              ElementsAre("name", "uuid", "owner", "role", "kind", "mode", "node", "state",
+                          "failure", "device_path", "rm_device_path", "dev_major", "dev_minor",
+                          "devrm_major", "devrm_minor", "socket_path", "linux_hmac", "epoch",
+                          "generation", "sequence", "worker_pid", "denied", "restarts", "throttled",
+                          "wakes", "waits_for", "command_timeout_ms", "detach_timeout_ms",
+                          "park_after_s", "has_identity", "event_log"));
   EXPECT_EQ(device["state"], "on");
   EXPECT_EQ(device["sequence"].get<std::uint64_t>(), (std::uint64_t{1} << 53) + 1);
 }
@@ -107,11 +107,9 @@ TEST_F(Verbs, CreateSendsWhatIsAsked) {
 TEST_F(Verbs, CreateHasDefaultsAndPrintsTheNodes) {
   state.devices = {make_device("web")};
   EXPECT_EQ(run({"create", "web"}), 0) << err;
-  EXPECT_EQ(state.created.mode(), v1::READ_WRITE);
-  EXPECT_EQ(state.created.kind(), v1::CONTAINER);
-  EXPECT_EQ(state.created.node(), v1::KERNEL);
-  EXPECT_EQ(state.created.command_timeout_ms(), 0U);
-  EXPECT_FALSE(state.created.start());
+  v1::CreateRequest plain;  // vtpmd, or the template, knows the rest
+  plain.set_name("web");
+  EXPECT_EQ(state.created.SerializeAsString(), plain.SerializeAsString());
   EXPECT_EQ(out,
             "created web: read-write, for container, on\n"
             "  device            /dev/tpm3\n"
@@ -210,6 +208,98 @@ TEST_F(Verbs, SetModeAsksForTheModeAndSaysWhatItIs) {
   EXPECT_EQ(json()["mode"], "read-write");
   EXPECT_NE(run({"set-mode", "a", "writable"}), 0);
   EXPECT_NE(run({"set-mode", "a"}), 0);
+}
+
+TEST_F(Verbs, CreateAndCloneTakeASource) {
+  state.devices = {make_device("a"), make_device("b")};
+  EXPECT_EQ(run({"create", "a", "--from", "golden", "--owner", ""}), 0) << err;
+  EXPECT_EQ(state.created.from(), "golden");
+  EXPECT_EQ(state.created.mode(), v1::MODE_UNSPECIFIED);
+  EXPECT_TRUE(state.created.has_owner());
+  EXPECT_EQ(run({"create", "a", "--from", "golden", "--socket-path", "/s"}), 0) << err;
+  EXPECT_EQ(run({"clone", "golden", "a", "b", "--start", "-o", "json"}), 0) << err;
+  EXPECT_EQ(json().size(), 2U);
+  EXPECT_TRUE(state.cloned.start());
+  EXPECT_EQ(state.cloned.mode(), v1::MODE_UNSPECIFIED);
+  EXPECT_FALSE(state.cloned.has_owner());
+  EXPECT_EQ(
+      run({"clone", "golden", "a", "--mode", "read-only", "--owner", "o", "--socket-path", "/s"}),
+      0)
+      << err;
+  EXPECT_EQ(state.cloned.mode(), v1::READ_ONLY);
+  EXPECT_EQ(state.cloned.owner(), "o");
+  EXPECT_THAT(out, HasSubstr("created a: "));
+  EXPECT_THAT(state.calls, ElementsAre("Create a", "Create a", "Clone golden a", "Clone golden b",
+                                       "Clone golden a"));
+  state.calls.clear();
+  EXPECT_EQ(run({"create", "a", "--from", ""}), 2) << "an empty variable of a script";
+  EXPECT_EQ(run({"clone", "golden"}), 2);
+  EXPECT_EQ(run({"clone", "", "a"}), 2);
+  EXPECT_EQ(run({"clone", "golden", "a", "b", "--socket-path", "/s"}), 2);
+  EXPECT_TRUE(state.calls.empty());
+}
+
+TEST_F(Verbs, TemplatesAreMadeListedShownAndDeleted) {
+  state.devices = {make_device("a"), make_device("golden", v1::OFF)};
+  state.devices[1].set_role(v1::TEMPLATE);
+  state.devices[1].set_mode(v1::READ_ONLY);
+  EXPECT_EQ(run({"template", "create", "golden", "--for", "vm"}), 0) << err;
+  EXPECT_EQ(state.created.role(), v1::TEMPLATE);
+  EXPECT_EQ(state.created.kind(), v1::VM);
+  EXPECT_THAT(out, HasSubstr("created golden: template, for container, off\n"));
+  EXPECT_EQ(run({"template", "list"}), 0);
+  EXPECT_EQ(out,
+            "NAME    FOR        NODE    OWNER\n"
+            "golden  container  kernel  shop\n");
+  EXPECT_EQ(run({"template", "list", "-o", "json"}), 0);
+  ASSERT_EQ(json().size(), 1U);
+  EXPECT_EQ(json()[0]["role"], "template");
+  EXPECT_EQ(run({"list", "-q"}), 0);
+  EXPECT_EQ(out, "a\n") << "a template is no device to use";
+  EXPECT_EQ(run({"template", "show", "golden"}), 0);
+  EXPECT_THAT(out, HasSubstr("role              template\n"));
+  state.calls.clear();
+  EXPECT_EQ(run({"template", "show", "a"}), 3);
+  EXPECT_EQ(run({"template", "delete", "a"}), 3) << "it is in use";
+  EXPECT_THAT(state.calls, ElementsAre("Show a", "Show a"));
+  EXPECT_EQ(run({"template", "delete", "golden"}), 0) << err;
+  EXPECT_EQ(out, "deleted golden\n");
+  state.devices = {};
+  EXPECT_EQ(run({"template", "list"}), 0);
+  EXPECT_THAT(err, HasSubstr("vtpmctl template create"));
+  state.calls.clear();
+  for (const auto& line : std::vector<std::vector<std::string>>{
+           {"template"},
+           {"template", "start", "golden"},
+           {"template", "create"},
+           {"template", "create", "golden", "--start"},
+           {"template", "create", "golden", "--mode", "read-write"},
+           {"template", "list", "golden"},
+           {"template", "show", "a", "b"},
+           {"template", "delete"},
+           {"template", "delete", "golden", "--for", "vm"}})
+    EXPECT_EQ(run(line), 2) << ::testing::PrintToString(line);
+  EXPECT_TRUE(state.calls.empty());
+}
+
+TEST_F(Verbs, GeneralizeWantsTheNameTyped) {
+  state.devices = {make_device("web", v1::OFF)};
+  state.devices[0].set_mode(v1::READ_ONLY);
+  EXPECT_EQ(run({"generalize", "web"}), 2) << "nobody to ask";
+  terminal = true;
+  for (const char* answer : {"", "\n", "y\n", "yes\n", "webs\n"}) {
+    typed = answer;
+    EXPECT_EQ(run({"generalize", "web"}), 1) << answer;
+    EXPECT_TRUE(state.calls.empty()) << answer;
+  }
+  EXPECT_THAT(err, HasSubstr("lost for good"));
+  typed = "web\n";
+  EXPECT_EQ(run({"generalize", "web"}), 0) << err;
+  EXPECT_EQ(out, "generalized web: read-only, off\n");
+  terminal = false;
+  EXPECT_EQ(run({"generalize", "web", "--yes", "-o", "json"}), 0) << err;
+  EXPECT_EQ(json()["mode"], "read-only");
+  EXPECT_EQ(state.calls.size(), 2U);
 }
 
 TEST_F(Verbs, ParkSaysWhatBecameOfIt) {

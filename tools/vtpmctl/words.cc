@@ -72,6 +72,14 @@ std::string word(v1::Node node) {
   }
 }
 
+std::string word(v1::Role role) {
+  switch (role) {
+    case v1::DEVICE: return "device";
+    case v1::TEMPLATE: return "template";
+    default: return unknown(role);
+  }
+}
+
 std::string word(v1::State state) {
   switch (state) {
     case v1::OFF: return "off";

@@ -19,6 +19,7 @@ namespace vtpm::ctl {
 std::string word(v1::Mode mode);
 std::string word(v1::Kind kind);
 std::string word(v1::Node node);
+std::string word(v1::Role role);
 std::string word(v1::State state);
 std::string word(v1::Event::Type type);
 std::string word(v1::DoctorReply::Status status);

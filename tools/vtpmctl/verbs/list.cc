@@ -9,7 +9,7 @@ namespace vtpm::ctl {
 namespace {
 
 Exit list(Session& session) {
-  auto devices = list_devices(session);
+  auto devices = list_devices(session, v1::DEVICE);
   if (!devices) return session.report(devices.error());
   if (session.json()) {
     Json array = Json::array();

@@ -1,7 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <istream>
-#include <ostream>
-
 #include "device_text.h"
 #include "measure.h"
 #include "terminal_text.h"
@@ -17,28 +14,19 @@ struct Options {
   MeasureOptions measured;
 };
 
-// Resetting the PCRs under a running guest is never done by accident.
-Outcome<void> confirm(Environment& environment, const std::string& name) {
-  if (!environment.in_is_terminal) {
-    return failure(Exit::usage, "power-cycle asks first, and there is no terminal to ask on",
-                   "add --yes");
-  }
-  environment.err << "Power-cycle " << name
-                  << "? Its PCRs and sessions are lost under whoever uses it. [y/N] " << std::flush;
-  std::string answer;
-  std::getline(environment.in, answer);
-  if (answer == "y" || answer == "Y" || answer == "yes") return {};
-  return failure(Exit::failed, "not done");
-}
-
 Exit power_cycle(Session& session, const Options& options) {
   if (auto valid = check_name(options.name); !valid) return session.report(valid.error());
   auto measured = measure(options.measured);
   if (!measured) return session.report(measured.error());
   if (!options.yes) {
-    if (auto agreed = confirm(session.environment(), options.name); !agreed) {
-      return session.report(agreed.error());
-    }
+    // Resetting the PCRs under a running guest is never done by accident.
+    auto agreed =
+        confirm(session, "power-cycle",
+                fmt::format("Power-cycle {}? Its PCRs and sessions are lost under whoever "
+                            "uses it. [y/N] ",
+                            options.name),
+                {"y", "Y", "yes"});
+    if (!agreed) return session.report(agreed.error());
   }
   v1::PowerCycleRequest request;
   request.set_device(options.name);

@@ -19,6 +19,7 @@ std::string text_of(const v1::Device& device, bool color) {
   line("name", device.name(), Tone::strong);
   line("uuid", device.uuid());
   line("owner", device.owner());
+  if (device.role() != v1::DEVICE) line("role", word(device.role()));
   line("for", word(device.kind()));
   line("mode", word(device.mode()));
   line("identity", device.has_identity() ? "of its own" : "none");
@@ -56,11 +57,7 @@ Exit show(Session& session, const std::string& name) {
   request.set_device(name);
   auto device = session.call(request);
   if (!device) return session.report(device.error());
-  if (session.json()) {
-    session.print_json(to_json(*device));
-  } else {
-    session.print(text_of(*device, session.color()));
-  }
+  print_device(session, *device);
   if (device->state() == v1::FAILED) {
     session.tip(fmt::format("a power cycle starts it afresh: vtpmctl power-cycle {}", name));
   }
@@ -68,6 +65,13 @@ Exit show(Session& session, const std::string& name) {
 }
 
 }  // namespace
+
+void print_device(Session& session, const v1::Device& device) {
+  if (session.json())
+    session.print_json(to_json(device));
+  else
+    session.print(text_of(device, session.color()));
+}
 
 Action declare_show(Arguments& arguments) {
   auto name = std::make_shared<std::string>();

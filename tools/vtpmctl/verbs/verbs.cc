@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "verbs/verbs.h"
 
+#include <algorithm>
+#include <istream>
+#include <ostream>
+
 #include "words.h"
 
 namespace vtpm::ctl {
@@ -9,12 +13,31 @@ namespace {
 constexpr Verb kVerbs[] = {
     {"create", "Create a virtual TPM.",
      "A new device is off until it is started. In read-only mode it has no identity and makes no\n"
-     "keys: right for templates that are copied later.\n\n"
+     "keys: right for images that are copied later. With --from, what is not said is as in that\n"
+     "template or read-only device.\n\n"
      "Examples:\n"
      "  vtpmctl create web --owner shop --start\n"
      "  vtpmctl create db-1 db-2 db-3 --owner shop --start\n"
-     "  vtpmctl create golden --mode read-only --for vm --node socket\n",
+     "  vtpmctl create golden --mode read-only --for vm --node socket\n"
+     "  vtpmctl create vm-7 --from small-vm --owner shop --start\n",
      declare_create},
+    {"clone", "Make devices like one that has no identity: a template or a read-only device.",
+     "Each has the source's settings and, if it is not to be read-only, gets an identity of its "
+     "own\n"
+     "at its first start. Nothing else is taken from the source, which has no state.\n\n"
+     "Examples:\n"
+     "  vtpmctl clone golden web-1 web-2 web-3 --start\n"
+     "  vtpmctl clone golden staging --mode read-only --owner staging\n",
+     declare_clone},
+    {"template", "Create, list, show or delete templates: settings for devices to be made.",
+     "A template is a read-only device that is never started. 'create --from' and 'clone' make\n"
+     "devices from it; it may be deleted at any time, nothing depends on it.\n\n"
+     "Examples:\n"
+     "  vtpmctl template create small-vm --for vm --node socket\n"
+     "  vtpmctl template create golden --from web     # a read-only device's settings\n"
+     "  vtpmctl template list\n"
+     "  vtpmctl template delete golden\n",
+     declare_template},
     {"list", "List the devices.",
      "Examples:\n"
      "  vtpmctl list\n"
@@ -69,10 +92,18 @@ constexpr Verb kVerbs[] = {
      "storage\n"
      "root key, all new. If it is on, PCRs, sessions, open files and the clock go on, and the "
      "next\n"
-     "command may make keys. A read-write device never becomes read-only.\n\n"
+     "command may make keys. There is no way back but 'vtpmctl generalize'.\n\n"
      "Examples:\n"
      "  vtpmctl set-mode web read-write\n",
      declare_set_mode},
+    {"generalize", "Wipe the identity of a device that is off: it becomes read-only.",
+     "For an image that was installed with a read-write device and is to be copied. Keys, sealed\n"
+     "data, NV indices and passwords of the device are lost for good. Asks for the name first; a\n"
+     "script says --yes.\n\n"
+     "Examples:\n"
+     "  vtpmctl generalize golden\n"
+     "  vtpmctl generalize golden --yes && vtpmctl clone golden web-1 web-2\n",
+     declare_generalize},
     {"park", "Take the process of idle devices away until their next command.",
      "Nothing is lost and no client notices but by a pause: node, open files, PCRs, sessions and\n"
      "loaded objects stay. vtpmd does it by itself if it runs with --park-after or "
@@ -161,6 +192,21 @@ Exit for_each_device(Session& session, const std::vector<std::string>& names,
     if (exit == Exit::unreachable || exit == Exit::permission) break;
   }
   return first;
+}
+
+Outcome<void> confirm(Session& session, const std::string& verb, const std::string& question,
+                      const std::vector<std::string>& agreements) {
+  Environment& environment = session.environment();
+  if (!environment.in_is_terminal) {
+    return failure(Exit::usage,
+                   fmt::format("{} asks first, and there is no terminal to ask on", verb),
+                   "add --yes");
+  }
+  environment.err << question << std::flush;
+  std::string answer;
+  std::getline(environment.in, answer);
+  if (std::ranges::find(agreements, answer) != agreements.end()) return {};
+  return failure(Exit::failed, "not done");
 }
 
 Exit change_each(Session& session, const std::vector<std::string>& names,

@@ -27,6 +27,8 @@ struct Verb {
 std::span<const Verb> verbs();
 
 Action declare_create(Arguments& arguments);
+Action declare_clone(Arguments& arguments);
+Action declare_template(Arguments& arguments);
 Action declare_list(Arguments& arguments);
 Action declare_show(Arguments& arguments);
 Action declare_set(Arguments& arguments);
@@ -36,6 +38,7 @@ Action declare_delete(Arguments& arguments);
 Action declare_power_cycle(Arguments& arguments);
 Action declare_park(Arguments& arguments);
 Action declare_set_mode(Arguments& arguments);
+Action declare_generalize(Arguments& arguments);
 Action declare_release(Arguments& arguments);
 Action declare_host_key(Arguments& arguments);
 Action declare_ca(Arguments& arguments);
@@ -56,5 +59,13 @@ Exit for_each_device(Session& session, const std::vector<std::string>& names,
 // array of those that did not fail.
 Exit change_each(Session& session, const std::vector<std::string>& names,
                  const std::function<Outcome<v1::Device>(const std::string&)>& one);
+
+// Asks a person on the terminal before something that is not done by accident; one of `agreements`
+// has to be typed. Without a terminal it is refused.
+Outcome<void> confirm(Session& session, const std::string& verb, const std::string& question,
+                      const std::vector<std::string>& agreements);
+
+// All that is known of it, as text or JSON.
+void print_device(Session& session, const v1::Device& device);
 
 }  // namespace vtpm::ctl
