@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A device on a socket as tpm2-tools see it: tests of what a command of theirs does."""
+import os
+import subprocess
+
+
+class Device:
+    """A device of vtpmd's, of which `view` is what vtpmctl says, and a folder for what tools write."""
+
+    def __init__(self, tap, vtpmd, view):
+        self.tap, self.vtpmd, self.view, self.name = tap, vtpmd, view, view["name"]
+        self.folder = os.path.join(vtpmd.folder, "tools-" + self.name)
+        os.makedirs(self.folder, exist_ok=True)
+
+    def tools(self, command):
+        return subprocess.run(["bash", "-c", "set -e -o pipefail; " + command], cwd=self.folder, capture_output=True,
+                              text=True, timeout=300, env={
+                                  **os.environ, "TPM2TOOLS_TCTI": "swtpm:path=" + self.view["socket_path"],
+                                  "TSS2_LOG": "all+none"})
+
+    def succeeds(self, command, name):
+        done = self.tools(command)
+        return self.tap.ok(done.returncode == 0, name, command, done.stdout[-500:], done.stderr[-500:])
+
+    def fails(self, command, name):
+        return self.tap.ok(self.tools(command).returncode != 0, name, command)
+
+    def output(self, command):
+        return self.tools(command).stdout
