@@ -20,6 +20,17 @@ def sized(data):
     return struct.pack(">H", len(data)) + data
 
 
+def taken(data, *which):
+    """Of the sized buffers that data begins with, these; and what comes after the last one."""
+    found = []
+    for number in range(max(which) + 1):
+        size = 2 + struct.unpack(">H", data[:2])[0]
+        if number in which:
+            found.append(data[2:size])
+        data = data[size:]
+    return *found, data
+
+
 def authorization(handle=0x40000009, secret=b"", attributes=0):
     """A password, or a session that needs no HMAC."""
     return struct.pack(">IHB", handle, 0, attributes) + sized(secret)
@@ -91,6 +102,14 @@ class Tpm:
 def digests(digest):
     """TPML_DIGEST_VALUES of one."""
     return struct.pack(">IH", 1, SHA256) + digest
+
+
+def startup(state=False):
+    return command(0x144, [], struct.pack(">H", state))
+
+
+def shutdown(state=False):
+    return command(0x145, [], struct.pack(">H", state))
 
 
 def extend(pcr, digest):

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a device with an identity shows to whoever knows the root certificate of its host."""
+import os
+import struct
+import subprocess
+
+from tpm_commands import command, read_public, read_public_nv, taken
+
+ENDORSEMENT_KEY, STORAGE_ROOT_KEY, CERTIFICATE = 0x81010002, 0x81000001, 0x01c0000a
+POINT = 2 * (2 + 32)  # a P-256 key's public area ends in it: two coordinates with their sizes
+
+
+def public_of(tpm, handle):
+    return taken(tpm.ask(read_public(handle)), 0)[0]
+
+
+def certificate_of(tpm):
+    size = struct.unpack(">H", taken(tpm.ask(read_public_nv(CERTIFICATE)), 0)[0][-2:])[0]
+    return taken(tpm.ask(command(0x14e, [CERTIFICATE, CERTIFICATE], struct.pack(">HH", size, 0), True))[4:], 0)[0]
+
+
+def openssl(words, data):
+    done = subprocess.run(["openssl", *words.split()], input=data, capture_output=True)
+    return done.stdout if done.returncode == 0 else b""
+
+
+def certified(host, tpm):
+    """Whether its certificate is one of this host's, for the endorsement key that it has."""
+    root = os.path.join(host.folder, "root.pem")
+    if not os.path.exists(root):
+        host.ctl("ca", "export", root)
+    pem = openssl("x509 -inform der", certificate_of(tpm))
+    point = openssl("pkey -pubin -outform der", openssl("x509 -pubkey -noout", pem))[-64:]
+    key = public_of(tpm, ENDORSEMENT_KEY)[-POINT:]
+    return bool(openssl(f"verify -CAfile {root}", pem)) and point == key[2:34] + key[36:]
