@@ -19,17 +19,11 @@ def certificate_of(tpm):
     return taken(tpm.ask(command(0x14e, [CERTIFICATE, CERTIFICATE], struct.pack(">HH", size, 0), True))[4:], 0)[0]
 
 
-def openssl(words, data):
-    done = subprocess.run(["openssl", *words.split()], input=data, capture_output=True)
-    return done.stdout if done.returncode == 0 else b""
-
-
 def certified(host, tpm):
     """Whether its certificate is one of this host's, for the endorsement key that it has."""
     root = os.path.join(host.folder, "root.pem")
     if not os.path.exists(root):
         host.ctl("ca", "export", root)
-    pem = openssl("x509 -inform der", certificate_of(tpm))
-    point = openssl("pkey -pubin -outform der", openssl("x509 -pubkey -noout", pem))[-64:]
-    key = public_of(tpm, ENDORSEMENT_KEY)[-POINT:]
-    return bool(openssl(f"verify -CAfile {root}", pem)) and point == key[2:34] + key[36:]
+    certificate, key = certificate_of(tpm), public_of(tpm, ENDORSEMENT_KEY)[-POINT:]
+    done = subprocess.run(["openssl", "verify", "-CAfile", root], input=certificate, capture_output=True)
+    return done.returncode == 0 and b"\4" + key[2:34] + key[36:] in certificate
