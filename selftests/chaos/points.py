@@ -81,10 +81,3 @@ def gone(pid):
         return True
 
 
-def wait_gone(pid, seconds):
-    deadline = time.monotonic() + seconds
-    while not gone(pid):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.005)
-    return True

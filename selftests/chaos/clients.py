@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clients of device nodes that know what their TPM must hold, whatever is killed below them."""
+import hashlib
+import os
+import struct
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from tpm_commands import (NULL, Session, command, define_counter, extend, increment, make_signing_key,  # noqa: E402
+                          read_counter, read_pcr, read_public, sized, start_session, success)
+
+COUNTER = 0x01500010
+
+
+class Tpm:
+    """A client of a device node; every reply but success is an error."""
+
+    def __init__(self, node):
+        self.file = open(node, "r+b", buffering=0)
+
+    def ask(self, frame):
+        self.file.write(frame)
+        return success(frame, self.file.read(4096))
+
+
+class Client(threading.Thread):
+    """Works on one device until told to end; an error ends it."""
+
+    def __init__(self, node):
+        super().__init__(daemon=True)
+        self.tpm, self.error, self.enough, self.done = Tpm(node), None, False, 0
+
+    def run(self):
+        try:
+            while not self.enough:
+                self.step()
+                self.done += 1
+                time.sleep(0.01)  # the others on an emulated processor
+        except OSError as error:
+            self.error = error
+
+
+class Extender(Client):
+    pcr, chain = 10, bytes(32)
+
+    def step(self):
+        digest = hashlib.sha256(str(self.done).encode()).digest()
+        self.tpm.ask(extend(self.pcr, digest))
+        self.chain = hashlib.sha256(self.chain + digest).digest()
+
+    def check(self):
+        got = self.tpm.ask(read_pcr(self.pcr))[-32:]
+        return got == self.chain, f"PCR {self.pcr} is the chain of {self.done} extends"
+
+
+class Counter(Client):
+    """Increments an NV counter: a permanent write, through the store, each time."""
+
+    first = None
+
+    def step(self):
+        if self.first is None:
+            self.tpm.ask(define_counter(COUNTER))
+            self.tpm.ask(increment(COUNTER))
+            self.first = self.read()
+        else:
+            self.tpm.ask(increment(COUNTER))
+
+    def read(self):
+        return read_counter(self.tpm.ask, COUNTER)
+
+    def check(self):
+        return self.read() == self.first + self.done - 1, f"NV counter counted {self.done} increments"
+
+
+class Gambler(Client):
+    """Random numbers and session nonces: no value comes twice, whatever was restarted."""
+
+    def __init__(self, node):
+        super().__init__(node)
+        self.seen, self.twice = set(), 0
+
+    def note(self, value):
+        self.twice += value in self.seen
+        self.seen.add(value)
+
+    def step(self):
+        self.note(self.tpm.ask(command(0x17b, [], struct.pack(">H", 16)))[2:])
+        reply = self.tpm.ask(start_session(bytes(16), 1))
+        self.note(reply[6:])
+        self.tpm.ask(command(0x165, [], reply[:4]))
+
+    def check(self):
+        return self.twice == 0 and len(self.seen) > 0, f"none of {len(self.seen)} random values came twice"
+
+
+class KeyUser(Client):
+    """A transient key that must outlive every worker: it signs nothing else and is never made again."""
+
+    handle = None
+
+    def step(self):
+        if self.handle is None:
+            self.handle = make_signing_key(self.tpm.ask)
+            self.public = self.name()
+        digest = hashlib.sha256(os.urandom(8)).digest()
+        ticket = struct.pack(">HIH", 0x8024, NULL, 0)
+        self.tpm.ask(command(0x15d, [self.handle], sized(digest) + struct.pack(">H", 0x10) + ticket, True))
+
+    def name(self):
+        return self.tpm.ask(read_public(self.handle))
+
+    def check(self):
+        return self.name() == self.public, f"a transient key lived through {self.done} signatures"
+
+
+class Talker(Client):
+    """Extends a PCR in one HMAC session: a command lost or done twice breaks the chain of its nonces."""
+
+    pcr, chain, session = 11, bytes(32), None
+
+    def step(self):
+        if self.session is None:
+            self.session = Session(self.tpm.ask)
+        digest = hashlib.sha256(b"talk" + str(self.done).encode()).digest()
+        self.session.extend(self.pcr, digest)
+        self.chain = hashlib.sha256(self.chain + digest).digest()
+
+    check = Extender.check
