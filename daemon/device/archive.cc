@@ -232,8 +232,7 @@ Result<void> Archive::renew(Note note, std::uint64_t run) {
   }
   note.run = run;
   VTPM_TRY(Bytes bytes, encode(note, vault_->host_key()));
-  VTPM_CHECK(store_->revise(revisions, bytes));
-  note_ = std::move(bytes);
+  VTPM_CHECK(write(revisions, std::move(bytes)));
   if (!anchor_) return {};
   VTPM_TRY(const std::uint64_t count, anchor_->advance());
   if (count != run)
@@ -285,8 +284,8 @@ Result<Archive::Accepted> Archive::accept_store(const ArchiveOptions& options) {
   if (accepted.taken.empty() && !accepted.refused.empty())
     return fail(ErrorCode::corrupt, "no record of the store opens under this host key",
                 "give vtpmd the host key that belongs to the store");
-  VTPM_TRY(const Bytes bytes, encode(note, vault.host_key()));
-  VTPM_CHECK(archive->store_->revise(revisions, bytes));
+  VTPM_TRY(Bytes bytes, encode(note, vault.host_key()));
+  VTPM_CHECK(archive->write(revisions, std::move(bytes)));
   if (archive->anchor_) VTPM_CHECK(archive->anchor_->advance());
   return accepted;
 }

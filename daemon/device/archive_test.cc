@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "base/temporary_folder.h"
+#include "store/fault_vfs.h"
 
 namespace vtpm::device {
 namespace {
@@ -96,6 +97,27 @@ TEST_F(ArchiveTest, AnotherHostKeyOrNoteIsRefused) {
   ASSERT_TRUE(store::HostKey::from_file(mine.host_key, true));
   EXPECT_EQ(Archive::open(mine).error().code, ErrorCode::corrupt);
   ASSERT_TRUE(store()->revise({{record(1).uuid, {}, {}, {}}}, {}));
+}
+
+// A sync that fails leaves the outcome open, at whatever write: that is told, and nothing is lost.
+TEST_F(ArchiveTest, AnOutcomeThatNobodyKnowsIsToldAndHarmless) {
+  store::FaultVfs vfs(37);
+  vfs.fail_syncs(1, SQLITE_IOERR_FSYNC);
+  EXPECT_NE(outcome(), "opened");
+  vfs.fail_syncs(0, 0);
+  ASSERT_TRUE(open()->records().create(record(1)));
+  ASSERT_TRUE(store()->revise({{record(1).uuid, {}, {}, {}}}, {}));
+  {
+    vfs.fail_syncs(1, SQLITE_IOERR_FSYNC);
+    const auto accepted = Archive::accept_store(options());
+    vfs.fail_syncs(0, 0);
+    ASSERT_FALSE(accepted);
+    EXPECT_EQ(accepted.error().code, ErrorCode::unknown_outcome);
+  }
+  const auto accepted = Archive::accept_store(options());
+  ASSERT_TRUE(accepted) << accepted.error().message;
+  EXPECT_EQ(accepted->taken.size(), 1U);
+  EXPECT_TRUE(open()->records().get(record(1).uuid));
 }
 
 TEST_F(ArchiveTest, NoKeyIsMadeBesideWhatAnotherKeySealed) {
