@@ -162,7 +162,7 @@ void Device::start(std::vector<Event> measured, Done done) {
   if (goal_ != Goal::none)
     return done(fail(ErrorCode::busy, "the device is " + std::string(to_string(phase_)),
                      "try again in a moment"));
-  done_ = std::move(done);
+  done_ = waits_to_be_on() ? or_wait(std::move(done)) : std::move(done);
   goal_ = Goal::start;
   set_phase(Phase::starting);
   measured_ = *std::move(events);
@@ -252,8 +252,8 @@ void Device::stop(bool release_number, Done done) {
 
 // One that waits to be powered on does so no more.
 Result<void> Device::stay_off() {
-  if (waits_for_.empty()) return {};
-  if (timer_ != 0) host_.loop.cancel(std::exchange(timer_, 0));
+  if (!waits_to_be_on()) return {};
+  if (goal_ == Goal::none && timer_ != 0) host_.loop.cancel(std::exchange(timer_, 0));
   waits_for_.clear();
   record_.powered = false;
   return host_.store.set_powered(record_.uuid, record_.version, false);

@@ -175,6 +175,8 @@ class Device {
   void replace_worker();  // on -> detached: another worker takes over
   Result<void> resume_warm();
   void resume_cold(Done done);
+  Done or_wait(Done done);
+  [[nodiscard]] bool waits_to_be_on() const { return phase_ == Phase::off && !waits_for_.empty(); }
   void power_on_later();
   void try_again(const Error& error);  // what failed may pass: resumes after a pause
   void fail_with(const std::string& reason);
@@ -221,8 +223,8 @@ class Device {
   std::optional<Error> commit_refused_;  // the store said no: not the worker's fault
   bool outcome_unknown_ = false;         // the last commit may have been applied
   std::chrono::seconds pause_{1};        // before the next attempt to resume
-  bool power_on_later_ = false;          // off, and tried again: what kept it off may pass
-  std::string waits_for_;                // why it cannot go on yet; empty unless detached
+  bool power_on_later_ = false;          // being taken down, and tried again when it is off
+  std::string waits_for_;  // why it cannot go on, or be powered on, yet; empty = nothing
   CrashHistory crashes_;
 };
 

@@ -25,6 +25,11 @@ void Device::set_mode(DeviceMode mode, Done done) {
   if (phase_ != Phase::off && phase_ != Phase::on && phase_ != Phase::parked)
     return done(fail(ErrorCode::busy, "the device is " + std::string(to_string(phase_)),
                      "try again in a moment"));
+  if (waits_to_be_on())  // as before, and from the identity on if it gets one
+    done = [this, done = std::move(done)](const Result<void>& result) {
+      done(result);
+      if (waits_to_be_on()) power_on_later();
+    };
   done_ = std::move(done);
   goal_ = Goal::identity;
   if (phase_ != Phase::parked) return make_identity();

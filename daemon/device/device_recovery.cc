@@ -56,16 +56,22 @@ void Device::resume(Done done) {
   try_again(error);
 }
 
-// A power-on that nobody asks for again, so one that the store has no room for is tried again.
+// A power-on that nobody asks for again.
 void Device::resume_cold(Done done) {
   phase_ = Phase::off;
-  start({}, [this, done = std::move(done)](const Result<void>& started) {
+  start({}, or_wait(std::move(done)));
+}
+
+// For who is to be on: a power-on that fails by what may pass, such as a full disk, is tried again.
+Device::Done Device::or_wait(Done done) {
+  waits_for_.clear();
+  return [this, done = std::move(done)](const Result<void>& started) {
     if (!started && may_pass(started.error())) {
       power_on_later_ = true;
       waits_for_ = sentence(started.error());
     }
     done(started);
-  });
+  };
 }
 
 void Device::power_on_later() {
@@ -118,7 +124,7 @@ void Device::on_died(int wait_status) {
   worker_ready_ = false;
   const std::string& why = worker_.failure();
   log::info(
-      "worker ended",
+      worker_.was_never_forked() ? "no worker was forked" : "worker ended",
       {{"device", record_.settings.name}, {"status", std::to_string(wait_status)}, {"why", why}});
   switch (goal_) {
     case Goal::start:

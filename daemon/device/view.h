@@ -25,7 +25,7 @@ struct View {
   store::Version version;
   Phase phase = Phase::off;
   std::string failure;
-  std::string waits_for;  // detached: what keeps the next worker from starting; empty = nothing
+  std::string waits_for;  // what keeps it from going on, or from being powered on; empty = nothing
   bool has_identity = false;
   bool has_node = false;  // `node` or `socket_path` can be used by clients now
   KernelNode node;
