@@ -93,7 +93,7 @@ chaos: daemon $(BUILD)/kernel/6.12/vtpm.ko ## kill workers, fork server and vtpm
 		--env VTPM_BUILD=$(RELEASE) selftests/chaos/chaos --kills $(or $(KILLS),1000)
 
 .PHONY: read-only
-read-only: daemon $(BUILD)/kernel/6.12/vtpm.ko ## read-only mode on kernel nodes, with 200 devices of one origin (DEVICES), and death at each point of a switch
+read-only: daemon $(BUILD)/kernel/6.12/vtpm.ko ## read-only mode on kernel nodes, with 200 devices of one template (DEVICES), and death at each point of a switch
 	@selftests/guest/run --kernel 6.12 --timeout 3600 --module $(BUILD)/kernel/6.12/vtpm.ko \
 		--env VTPM_BUILD=$(RELEASE) selftests/read-only/run --kernel --devices $(or $(DEVICES),200)
 	@selftests/guest/run --kernel 6.12 --timeout 3600 --module $(BUILD)/kernel/6.12/vtpm.ko \

@@ -16,9 +16,10 @@ from live import Measurer, PolicyHolder
 from tpm_commands import (ENDORSEMENT, KEYED_HASH, NOTHING, NULL, OWNER, READ_ONLY, SHA256, SIGNING_KEY, Tpm, code_of,
                           command, create_primary, created, extend, flush, handle_in, property_of, random, sized)
 
-# Every step that the figures have; those of figure 4 with the templates that it begins from.
+# Every step that the figures have.
 STEPS = {
     3: (302, 304, 306, 308, 310, 312, 314),
+    4: (402, 404, 406, 408, 410, 412, 414),
     5: (502, 504, 506, 508, 510, 512, 514),
     6: (602, 604, 606, 608),
     7: (702, 704, 706, 708, 710),
@@ -90,6 +91,38 @@ def figure_3(tap, host):
     return figure
 
 
+def figure_4(tap, host):
+    """New VMs from one that is read-only, and from a template: `vtpmctl clone`, `vtpmctl create --from`."""
+    figure = Figure(tap, 4)
+    host.ctl("template", "create", "cast", "--owner", "VMs of a kind", "--park-after", "10m")
+    of_web = host.ctl("clone", "web", "its-clone", check=False)
+    figure.step(402, of_web.returncode == FAILED_PRECONDITION, "a request names a template or a read-only device, and no other",
+                of_web.returncode, of_web.stderr)
+    sent = observe(host, "clone", "golden", "of-an-observer")
+    source = host.ctl("show", "golden")
+    resting = host.ctl("clone", "golden", "resting", "--mode", "read-only")
+    heir = host.ctl("clone", "golden", "heir")
+    cast = host.ctl("create", "from-cast", "--from", "cast", "--mode", "read-write", "--start")
+    after = {device["name"]: device for device in host.ctl("list")}
+    figure.step(404, sent.returncode != 0 and "of-an-observer" not in after,
+                "the host's vtpmd gets it, by the socket of those who may change devices", sent.stderr)
+    alike = [(view["owner"], view["kind"], view["park_after_s"]) for view in (source, resting, heir)]
+    figure.step(406, alike[0] == alike[1] == alike[2] and (cast["owner"], cast["park_after_s"]) == ("VMs of a kind", 600) and
+                after["golden"]["worker_pid"] == source["worker_pid"],
+                "the new devices are as their source, which is in use and goes on", alike, cast)
+    figure.step(408, (resting["mode"], heir["mode"], cast["mode"]) == ("read-only", "read-write", "read-write"),
+                "they have the mode that was asked for; that is read-write, if none was", resting, heir, cast)
+    records = host.records()
+    flags = {name: records[name]["mode"] for name in ("golden", "resting", "heir", "from-cast")}
+    figure.step(410, (flags["heir"], flags["from-cast"], flags["golden"]) == (2, 2, 1),
+                "the flag of one that is to be read-write says so, its source's does not", flags)
+    missing = has_identity(records["from-cast"], host, cast)
+    figure.step(412, not missing, "it gets a new identity", missing)
+    figure.step(414, flags["resting"] == 1 and records["resting"]["state"] is None and not records["resting"]["wrapped_key"],
+                "the flag of one that is to be read-only stays, and there is no identity", flags)
+    return figure
+
+
 def figure_5(tap, host):
     """A device for a container that exists and runs: `vtpmctl create --owner`, and its node."""
     figure = Figure(tap, 5)
@@ -119,9 +152,8 @@ def figure_5(tap, host):
 
 
 def figure_6(tap, host):
-    """A read-only device becomes read-write: `vtpmctl set-mode`. golden runs and is in use, empty is parked, resting is off."""
+    """A read-only device becomes read-write: `vtpmctl set-mode`. golden is in use, empty is parked, resting is off."""
     figure = Figure(tap, 6)
-    host.create("resting", "--mode", "read-only", start=False)
     sent = observe(host, "set-mode", "golden", "read-write")
     back = host.ctl("set-mode", "web", "read-only", check=False)
     before = {device["name"]: device for device in host.ctl("list")}
@@ -169,14 +201,13 @@ def figure_6(tap, host):
 
 
 def figure_7(tap, host):
-    """Power-on: `vtpmctl start`. web has an identity, new has none yet, plain is read-only."""
+    """Power-on: `vtpmctl start`. web has an identity, heir has none yet, plain is read-only."""
     figure = Figure(tap, 7)
     nobody = host.ctl("start", "nobody", check=False)
-    new = host.create("new", "--mode", "read-write", start=False)
     plain = host.create("plain", "--mode", "read-only")
     before = host.records()
     host.ctl("stop", "web", "plain", "--release")
-    views = {view["name"]: view for view in host.ctl("start", "web", "new", "plain")}
+    views = {view["name"]: view for view in host.ctl("start", "web", "heir", "plain")}
     records = host.records()
     figure.step(702, nobody.returncode == UNKNOWN and all(view["state"] == "on" for view in views.values()),
                 "who is powered on gets the device that there is for him", nobody.stderr, views)
@@ -186,8 +217,8 @@ def figure_7(tap, host):
     seeds = [{seed: record["web"]["state"][seed] for seed in SEEDS} for record in (before, records)]
     figure.step(706, seeds[0] == seeds[1] and not has_identity(records["web"], host, views["web"]),
                 "read-write with a valid identity: it is the one that it was")
-    missing = has_identity(records["new"], host, views["new"])
-    figure.step(708, not new["has_identity"] and before["new"]["state"] is None and not missing,
+    missing = has_identity(records["heir"], host, views["heir"])
+    figure.step(708, before["heir"]["state"] is None and not missing,
                 "read-write without one: it is made and stored", missing)
     found = has_nothing(records["plain"], host, views["plain"])
     figure.step(710, not found and views["plain"]["generation"] == plain["generation"],
@@ -239,7 +270,7 @@ def figure_8(tap, host):
     return figure
 
 
-FIGURES = (figure_3, figure_5, figure_6, figure_7, figure_8)
+FIGURES = (figure_3, figure_4, figure_5, figure_6, figure_7, figure_8)
 
 
 def figures(tap, host):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many devices of one origin, switched to read-write: no two are alike, and none is what the public state would be."""
+"""Many devices of one template, switched to read-write: no two are alike, and none is what the public state would be."""
 from forged import BlankTpm
 from identity import ENDORSEMENT_KEY, POINT, STORAGE_ROOT_KEY, certified, public_of
 from tpm_commands import ENDORSEMENT, OWNER, create_primary, random, taken
@@ -14,10 +14,10 @@ def of_the_public_state(public, hierarchy):
 
 
 def many(tap, host, count):
-    names = [f"copy-{i}" for i in range(count)]
-    views = []
+    names, views = [f"copy-{i}" for i in range(count)], []
+    host.ctl("template", "create", "mould", *host.node())
     for at in range(0, count, BATCH):
-        made = host.ctl("create", *names[at:at + BATCH], *host.node(), "--mode", "read-only", "--start")
+        made = host.ctl("clone", "mould", *names[at:at + BATCH], "--mode", "read-only", "--start")
         views += made if isinstance(made, list) else [made]
     before, after, keys, roots, good = [], [], [], [], 0
     for view in views:

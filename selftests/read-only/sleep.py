@@ -64,6 +64,13 @@ def sleep_on_socket(tap, host):
         with Tpm(view["socket_path"]) as tpm:
             tap.ok(tpm.code(startup(state=True)) == 0 and tpm.pcr(KEPT) == kept, "it sleeps again")
         host.ctl("delete", name, "--force")
+    view = host.ctl("create", "unstarted", "--mode", "read-only", "--for", "vm", "--node", "socket", "--start")
+    host.ctl("set-mode", "unstarted", "read-write")
+    with Tpm(view["socket_path"]) as tpm:
+        tap.equal((tpm.code(startup()), tpm.code(create_primary(OWNER))), (0, 0),
+                  "one that is switched before its firmware starts it makes keys when that has come")
+        tpm.ask(shutdown())
+    host.ctl("delete", "unstarted", "--force")
 
 
 def sleep_on_node(tap, host):
