@@ -39,6 +39,8 @@ inline constexpr std::uint32_t kCcHierarchyControl = 0x121;
 inline constexpr std::uint32_t kCcHierarchyChangeAuth = 0x129;
 inline constexpr std::uint32_t kCcNvDefineSpace = 0x12a;
 inline constexpr std::uint32_t kCcCreatePrimary = 0x131;
+inline constexpr std::uint32_t kCcNvIncrement = 0x134;
+inline constexpr std::uint32_t kCcNvExtend = 0x136;
 inline constexpr std::uint32_t kCcNvWrite = 0x137;
 inline constexpr std::uint32_t kCcNvWriteLock = 0x138;
 inline constexpr std::uint32_t kCcStartup = 0x144;
@@ -60,6 +62,7 @@ inline constexpr std::uint16_t kAlgSha256 = 0x000b;
 inline constexpr std::uint16_t kAlgSha384 = 0x000c;
 inline constexpr std::uint16_t kAlgSha512 = 0x000d;
 inline constexpr std::uint16_t kAlgNull = 0x0010;
+inline constexpr std::uint16_t kAlgEcdsa = 0x0018;
 inline constexpr std::uint16_t kAlgEcc = 0x0023;
 inline constexpr std::uint16_t kAlgCfb = 0x0043;
 
