@@ -6,8 +6,8 @@
 namespace vtpm::device {
 
 void Committer::add(const store::Record& record, const Checkpoint& checkpoint, Done done,
-                    std::uint8_t mode) {
-  auto request = vault_.prepare(record, checkpoint, mode);
+                    const Birth& birth) {
+  auto request = vault_.prepare(record, checkpoint, birth);
   if (!request) {
     done(tl::unexpected<Error>(std::move(request).error()), {});
     return;

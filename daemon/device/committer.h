@@ -17,9 +17,9 @@ class Committer {
 
   using Done = std::function<void(Result<store::Version>, Bytes wrapped_key)>;
   // `record` as the caller knows it now; `done` is called from flush(). At most one open commit a
-  // device: its worker waits for the answer. `mode`: the device's from then on; 0 = as it is.
+  // device: its worker waits for the answer.
   void add(const store::Record& record, const Checkpoint& checkpoint, Done done,
-           std::uint8_t mode = 0);
+           const Birth& birth = {});
   void flush();
 
  private:

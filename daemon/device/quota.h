@@ -26,7 +26,7 @@ struct Holdings {
 };
 
 // A record's share of the store, its pages of the index included.
-inline constexpr std::uint64_t kReadWriteShare = store::kMaxStateBlob;
+inline constexpr std::uint64_t kReadWriteShare = store::kMaxStateBlob + store::kMaxLineage;
 inline constexpr std::uint64_t kReadOnlyShare = 4096;
 
 // FULL, if one more device would be too much for its owner.

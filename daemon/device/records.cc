@@ -25,10 +25,11 @@ Result<void> Records::check(const Record& record) {
   return {};
 }
 
-// A record without the bulk of its state.
+// A record without the bulk of what is sealed in it.
 void Records::learn(Record record) {
-  if (record.state.bytes.size() > store::kSealTagSize)
-    record.state.bytes = to_bytes(ByteView(record.state.bytes).last(store::kSealTagSize));
+  for (Bytes* sealed : {&record.state.bytes, &record.lineage})
+    if (sealed->size() > store::kSealTagSize)
+      *sealed = to_bytes(ByteView(*sealed).last(store::kSealTagSize));
   known_[record.uuid] = std::move(record);
 }
 
@@ -90,6 +91,7 @@ std::vector<Result<Version>> Records::commit_all(std::vector<Store::CommitReques
       next.wrapped_key = request.wrapped_key;
     next.state = request.state;
     if (request.mode != 0) next.settings.mode = request.mode;
+    if (!request.lineage.empty() || request.state.bytes.empty()) next.lineage = request.lineage;
     VTPM_TRY(next.voucher, vault_.vouch(next, run_));
     request.voucher = next.voucher;
     return next;

@@ -96,6 +96,7 @@ TEST_F(RecordsTest, EveryColumnIsVouchedFor) {
       {"no wrapped key", [](Record& r) { r.wrapped_key.clear(); }},
       {"state", [](Record& r) { r.state.bytes.back() ^= std::byte{1}; }},
       {"no state", [](Record& r) { r.state = {}; }},
+      {"lineage", [](Record& r) { r.lineage = Bytes(16, std::byte{1}); }},
       {"epoch of the state", [](Record& r) { r.state.epoch++; }},
       {"generation of the state", [](Record& r) { r.state.generation++; }},
       {"power", [](Record& r) { r.powered = true; }},

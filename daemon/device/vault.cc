@@ -12,23 +12,34 @@ namespace {
 // Each format covers more of a record than the one before.
 constexpr std::uint8_t kWithPark = 2;  // a time of its own for parking
 constexpr std::uint8_t kWithRole = 3;
-constexpr std::uint8_t kVoucherFormat = kWithRole;
+constexpr std::uint8_t kWithLineage = 4;
+constexpr std::uint8_t kVoucherFormat = kWithLineage;
 
 // Is a voucher of this format one for such a record? Of what it does not cover, nothing may be set.
-bool covers(std::uint8_t format, const store::Settings& settings) {
+bool covers(std::uint8_t format, const store::Record& record) {
   if (format == 0 || format > kVoucherFormat) return false;
-  return (format >= kWithPark || !settings.park_after_s) &&
-         (format >= kWithRole || settings.role == store::Role::device);
+  return (format >= kWithPark || !record.settings.park_after_s) &&
+         (format >= kWithRole || record.settings.role == store::Role::device) &&
+         (format >= kWithLineage || record.lineage.empty());
+}
+
+ByteView tag_of(const Bytes& sealed) {
+  return ByteView(sealed).last(std::min(sealed.size(), store::kSealTagSize));
+}
+
+// It belongs to its device and to no state of it in particular: the voucher says which one is due.
+store::SealContext lineage_context(const Uuid& device) {
+  return {.device = device, .kind = store::BlobKind::lineage};
 }
 
 // Everything in a record but the voucher. What is added to Record or Settings does not compile here
 // until it is named.
 Bytes encode(const store::Record& record, std::uint64_t run, std::uint8_t format) {
-  const auto& [uuid, settings, version, wrapped_key, state, powered, failure, voucher] = record;
+  const auto& [uuid, settings, version, wrapped_key, state, lineage, powered, failure, voucher] =
+      record;
   const auto& [name, owner, kind, mode, node, socket_path, linux_hmac, command_timeout_ms,
                detach_timeout_ms, park_after_s, role] = settings;
   const auto& [manager, epoch, generation] = version;
-  const ByteView sealed = state.bytes;
   Bytes out;
   Writer(out)
       .u8(format)
@@ -51,9 +62,10 @@ Bytes encode(const store::Record& record, std::uint64_t run, std::uint8_t format
       .sized16(as_bytes(failure))
       .u64(state.epoch)
       .u64(state.generation)
-      .sized16(sealed.last(std::min(sealed.size(), store::kSealTagSize)));
+      .sized16(tag_of(state.bytes));
   if (format >= kWithPark) Writer(out).u8(park_after_s ? 1 : 0).u32(park_after_s.value_or(0));
   if (format >= kWithRole) Writer(out).u8(static_cast<std::uint8_t>(role));
+  if (format >= kWithLineage) Writer(out).sized16(tag_of(lineage));
   return out;
 }
 
@@ -78,8 +90,7 @@ Result<std::uint64_t> Vault::check_voucher(const store::Record& record) const {
   const std::uint8_t format = reader.u8();
   const std::uint64_t run = reader.u64();
   const ByteView mac = reader.bytes(std::tuple_size_v<store::Mac>);
-  if (!reader.done() || !covers(format, record.settings))
-    return damaged("has a voucher of no known form");
+  if (!reader.done() || !covers(format, record)) return damaged("has a voucher of no known form");
   VTPM_TRY(const store::Mac expected,
            host_key_.authenticate("record", encode(record, run, format)));
   if (!equal_constant_time(mac, expected))
@@ -133,11 +144,21 @@ Result<std::optional<Checkpoint>> Vault::open(const store::Record& record) {
   return checkpoint;
 }
 
+Result<std::optional<SecretBytes>> Vault::open_lineage(const store::Record& record) {
+  if (record.lineage.empty()) return std::nullopt;
+  if (record.wrapped_key.empty())
+    return fail(ErrorCode::corrupt, "the record holds a lineage but no key for it");
+  Bytes unused;
+  VTPM_TRY(const SecretBytes* key, key_of(record, unused));
+  VTPM_TRY(SecretBytes plain, store::unseal(*key, lineage_context(record.uuid), record.lineage));
+  return plain;
+}
+
 Result<store::Store::CommitRequest> Vault::prepare(const store::Record& record,
                                                    const Checkpoint& checkpoint,
-                                                   std::uint8_t mode) {
+                                                   const Birth& birth) {
   store::Store::CommitRequest request;
-  request.mode = mode;
+  request.mode = birth.mode;
   request.uuid = record.uuid;
   request.expected = record.version;
   VTPM_TRY(const SecretBytes* key, key_of(record, request.wrapped_key));
@@ -146,6 +167,9 @@ Result<store::Store::CommitRequest> Vault::prepare(const store::Record& record,
                                    .generation = record.version.generation + 1,
                                    .kind = store::BlobKind::checkpoint};
   VTPM_TRY(request.state.bytes, store::seal(*key, context, vtpm::encode(checkpoint)));
+  if (!birth.lineage.empty()) {
+    VTPM_TRY(request.lineage, store::seal(*key, lineage_context(record.uuid), birth.lineage));
+  }
   request.state.epoch = context.epoch;
   request.state.generation = context.generation;
   return request;

@@ -13,6 +13,12 @@
 
 namespace vtpm::device {
 
+// What an identity changes of a record beside its state.
+struct Birth {
+  std::uint8_t mode = 0;  // 0 = as it is
+  SecretBytes lineage{};  // identity::Lineage, encoded; empty = as it is
+};
+
 class Vault {
  public:
   explicit Vault(store::HostKey host_key) : host_key_(std::move(host_key)) {}
@@ -20,10 +26,13 @@ class Vault {
   // The state in a record; nullopt if it has none.
   Result<std::optional<Checkpoint>> open(const store::Record& record);
 
-  // What store::Store::commit_all needs to make `checkpoint` the next state of `record`, and `mode`
-  // its mode.
+  // What its identity comes from (identity/lineage.h, encoded); nullopt if the record does not say.
+  Result<std::optional<SecretBytes>> open_lineage(const store::Record& record);
+
+  // What store::Store::commit_all needs to make `checkpoint` the next state of `record`.
   Result<store::Store::CommitRequest> prepare(const store::Record& record,
-                                              const Checkpoint& checkpoint, std::uint8_t mode = 0);
+                                              const Checkpoint& checkpoint,
+                                              const Birth& birth = {});
   void forget(const Uuid& uuid) { keys_.erase(uuid); }
 
   // A voucher says that this manager wrote the whole record, its settings and version included, in

@@ -121,8 +121,8 @@ TEST_F(VaultTest, EveryDamageIsAnError) {
   EXPECT_FALSE(Vault(host_key()).open(keyless));
 }
 
-// As vtpmd wrote them before a record had a time of its own for parking.
-TEST_F(VaultTest, VouchersOfTheFirstFormatAreGoodForRecordsOfThatTime) {
+// As vtpmd wrote them before a record had a time of its own for parking (1), or a lineage (2).
+TEST_F(VaultTest, VouchersOfOlderFormatsAreGoodForRecordsOfTheirTime) {
   record_.settings.owner = "owner";
   record_.settings.socket_path = "/s";
   record_.version = {.owner = "me", .epoch = 6, .generation = 5};
@@ -144,7 +144,30 @@ TEST_F(VaultTest, VouchersOfTheFirstFormatAreGoodForRecordsOfThatTime) {
   record_.settings.role = store::Role::template_device;
   EXPECT_FALSE(vault_->check_voucher(record_)) << "nor this";
   record_.settings.role = store::Role::device;
-  EXPECT_EQ(vault_->vouch(record_, 7)->at(0), std::byte{3}) << "the next write";
+  record_.lineage = Bytes(40);
+  EXPECT_FALSE(vault_->check_voucher(record_)) << "nor this";
+  record_.lineage.clear();
+  EXPECT_EQ(vault_->vouch(record_, 7)->at(0), std::byte{4}) << "the next write";
+}
+
+TEST_F(VaultTest, ALineageIsSealedForItsDeviceAndNothingElse) {
+  EXPECT_EQ(vault_->open_lineage(record_).value(), std::nullopt);
+  const SecretBytes lineage = to_secret(as_bytes("the key of a family"));
+  const auto request = vault_->prepare(record_, checkpoint("state"), {2, lineage});
+  ASSERT_TRUE(request);
+  EXPECT_EQ(as_text(request->lineage).find("the key"), std::string_view::npos);
+  ASSERT_TRUE(store_->commit_all({*request})[0]);
+  refresh();
+  EXPECT_EQ(vault_->open_lineage(record_).value(), lineage);
+  commit("another state");
+  EXPECT_EQ(vault_->open_lineage(record_).value(), lineage) << "it stays with the device";
+  auto swapped = record_;
+  std::swap(swapped.lineage, swapped.state.bytes);
+  EXPECT_FALSE(vault_->open_lineage(swapped));
+  EXPECT_FALSE(vault_->open(swapped));
+  auto moved = record_;
+  moved.uuid.bytes.fill(std::byte{2});
+  EXPECT_FALSE(vault_->open_lineage(moved));
 }
 
 TEST_F(VaultTest, AnotherHostKeyOpensNothing) {

@@ -85,6 +85,7 @@ Result<void> check_record(const Record& record) {
   VTPM_CHECK(check_text(record.failure, "reason of the failure"));
   VTPM_CHECK(check_version(record.version));
   VTPM_CHECK(check_voucher(record.voucher));
+  VTPM_CHECK(check_size(record.lineage.size(), kMaxLineage, "sealed lineage"));
   return check_blob(record.state, record.wrapped_key);
 }
 
@@ -92,6 +93,7 @@ Result<void> check_commit(const Store::CommitRequest& request) {
   VTPM_CHECK(check_expected(request.expected));
   VTPM_CHECK(check_blob(request.state, request.wrapped_key));
   VTPM_CHECK(check_voucher(request.voucher));
+  VTPM_CHECK(check_size(request.lineage.size(), kMaxLineage, "sealed lineage"));
   const bool sealed_for_it = request.state.epoch == request.expected.epoch &&
                              request.state.generation == request.expected.generation + 1;
   if (!request.state.bytes.empty() && !sealed_for_it)

@@ -16,7 +16,7 @@
 
 namespace vtpm::store {
 
-enum class BlobKind : std::uint8_t { checkpoint = 1 };
+enum class BlobKind : std::uint8_t { checkpoint = 1, lineage = 2 };
 
 struct SealContext {
   Uuid device;

@@ -54,6 +54,7 @@ Result<Record> read_record(const Query& row) {
   if (!row.is_null(20)) r.settings.park_after_s = number<std::uint32_t>(row, 20, ok);
   const auto role = number<std::uint8_t>(row, 21, ok);
   r.settings.role = static_cast<Role>(role);
+  r.lineage = to_bytes(row.blob(22));
   if (!ok || !check_record(r)) return damaged();
   return r;
 }

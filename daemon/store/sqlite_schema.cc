@@ -14,7 +14,7 @@ namespace vtpm::store {
 namespace {
 
 constexpr std::int64_t kApplicationId = 0x7674706d;  // "vtpm"
-constexpr std::int64_t kSchemaVersion = 4;
+constexpr std::int64_t kSchemaVersion = 5;
 constexpr int kBusyTimeoutMs = 2000;
 constexpr int kLongestRow = 1024 * 1024;  // a value over it in the file is damage
 
@@ -49,13 +49,17 @@ constexpr const char* kTables = R"sql(
     generation INTEGER NOT NULL CHECK (generation >= 0),
     sealed     BLOB    NOT NULL
   ) STRICT;
+  CREATE TABLE lineage (
+    device INTEGER PRIMARY KEY REFERENCES device (id) ON DELETE CASCADE,
+    sealed BLOB    NOT NULL
+  ) STRICT;
   CREATE TABLE tombstone (uuid BLOB PRIMARY KEY NOT NULL) STRICT, WITHOUT ROWID;
   CREATE TABLE note (id INTEGER PRIMARY KEY CHECK (id = 1), content BLOB NOT NULL) STRICT;
 )sql";
 
 // From each version to the next one. Version 1 had no vouchers: its records come out with none, and
 // whoever reads them has to say what that means. Version 2 had no time of its own for parking,
-// version 3 no templates.
+// version 3 no templates, version 4 no lineage.
 constexpr std::array kUpgrades{
     R"sql(
       ALTER TABLE device ADD COLUMN voucher BLOB NOT NULL DEFAULT x'';
@@ -63,6 +67,12 @@ constexpr std::array kUpgrades{
     )sql",
     "ALTER TABLE device ADD COLUMN park_after_s INTEGER",
     "ALTER TABLE device ADD COLUMN role INTEGER NOT NULL DEFAULT 1",
+    R"sql(
+      CREATE TABLE lineage (
+        device INTEGER PRIMARY KEY REFERENCES device (id) ON DELETE CASCADE,
+        sealed BLOB    NOT NULL
+      ) STRICT
+    )sql",
 };
 static_assert(kUpgrades.size() + 1 == kSchemaVersion);
 

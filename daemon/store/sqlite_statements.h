@@ -10,8 +10,8 @@ namespace vtpm::store {
 #define VTPM_SELECT_RECORD                                                                     \
   "SELECT uuid, name, owner, kind, mode, node, socket_path, linux_hmac, command_timeout_ms, "  \
   "detach_timeout_ms, manager, d.epoch, d.generation, wrapped_key, powered, failure, s.epoch," \
-  " s.generation, s.sealed, voucher, park_after_s, role FROM device d LEFT JOIN state s ON "   \
-  "s.device = d.id"
+  " s.generation, s.sealed, voucher, park_after_s, role, l.sealed FROM device d "              \
+  "LEFT JOIN state s ON s.device = d.id LEFT JOIN lineage l ON l.device = d.id"
 // The compare of compare-and-swap: parameters 1 to 4 of every statement that changes a record.
 #define VTPM_IF_UNCHANGED " WHERE uuid = ?1 AND manager = ?2 AND epoch = ?3 AND generation = ?4"
 
@@ -25,6 +25,8 @@ enum class Sql : std::uint8_t {
   commit,
   put_state,
   drop_state,
+  put_lineage,
+  drop_lineage,
   set_powered,
   set_failure,
   set_settings,
@@ -62,6 +64,11 @@ constexpr const char* text_of(Sql sql) {
              "ON CONFLICT (device) DO UPDATE SET epoch = ?2, generation = ?3, sealed = ?4";
     case Sql::drop_state:
       return "DELETE FROM state WHERE device = (SELECT id FROM device WHERE uuid = ?1)";
+    case Sql::drop_lineage:
+      return "DELETE FROM lineage WHERE device = (SELECT id FROM device WHERE uuid = ?1)";
+    case Sql::put_lineage:
+      return "INSERT INTO lineage (device, sealed) SELECT id, ?2 FROM device WHERE uuid = ?1 "
+             "ON CONFLICT (device) DO UPDATE SET sealed = ?2";
     case Sql::set_powered: return "UPDATE device SET powered = ?5, voucher = ?6" VTPM_IF_UNCHANGED;
     case Sql::set_failure: return "UPDATE device SET failure = ?5, voucher = ?6" VTPM_IF_UNCHANGED;
     case Sql::set_settings:

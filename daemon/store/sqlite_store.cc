@@ -76,6 +76,7 @@ class SqliteStore final : public Store {
   Result<void> swap_alone(Sql sql, const Uuid& uuid, const Version& expected, const More&... more);
   tl::unexpected<Error> why_unchanged(const Uuid& uuid);
   Result<void> put_state(const Uuid& uuid, const SealedBlob& state);
+  Result<void> put_lineage(const Uuid& uuid, ByteView lineage);
   Result<Version> commit_one(const CommitRequest& request);
   Result<void> commit_batch(const std::vector<CommitRequest>& requests,
                             std::vector<Result<Version>>& results);
@@ -140,6 +141,11 @@ Result<void> SqliteStore::put_state(const Uuid& uuid, const SealedBlob& state) {
              to_column(state.generation), ByteView(state.bytes));
 }
 
+Result<void> SqliteStore::put_lineage(const Uuid& uuid, ByteView lineage) {
+  if (lineage.empty()) return {};
+  return run(Sql::put_lineage, ByteView(uuid.bytes), lineage);
+}
+
 Result<void> SqliteStore::create(const Record& r) {
   VTPM_CHECK(check_record(r));
   VTPM_TRY(Transaction transaction, Transaction::begin(file_.db.get()));
@@ -167,6 +173,7 @@ Result<void> SqliteStore::create(const Record& r) {
                  ByteView(r.wrapped_key), integer(r.powered), r.failure, ByteView(r.voucher),
                  park_after_column(s), integer(s.role)));
   VTPM_CHECK(put_state(r.uuid, r.state));
+  VTPM_CHECK(put_lineage(r.uuid, r.lineage));
   return transaction.commit();
 }
 
@@ -282,6 +289,8 @@ Result<Version> SqliteStore::commit_one(const CommitRequest& request) {
                   ByteView(request.voucher), std::int64_t{request.mode},
                   std::int64_t{request.state.bytes.empty()}));
   VTPM_CHECK(put_state(request.uuid, request.state));
+  VTPM_CHECK(request.state.bytes.empty() ? run(Sql::drop_lineage, ByteView(request.uuid.bytes))
+                                         : put_lineage(request.uuid, request.lineage));
   return Version{request.expected.owner, request.expected.epoch, request.expected.generation + 1};
 }
 

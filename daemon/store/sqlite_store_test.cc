@@ -120,11 +120,11 @@ TEST_F(SqliteFile, IsOpenInOneManagerAtATime) {
 
 TEST_F(SqliteFile, OfANewerVersionIsLeftAlone) {
   fill(1);
-  tamper("PRAGMA user_version = 5");
+  tamper("PRAGMA user_version = 6");
   const std::string before = read_file(path_);
   const auto result = open();
   EXPECT_FAILS(result, unsupported);
-  EXPECT_THAT(result.error().message, HasSubstr("schema version 5, this vtpmd knows 4"));
+  EXPECT_THAT(result.error().message, HasSubstr("schema version 6, this vtpmd knows 5"));
   EXPECT_THAT(result.error().hint, HasSubstr("upgrade vtpmd"));
   EXPECT_EQ(read_file(path_), before);
 }
@@ -134,7 +134,8 @@ TEST_F(SqliteFile, OfVersionOneComesOutWithoutVouchers) {
   fill(2);
   tamper(
       "ALTER TABLE device DROP COLUMN voucher; ALTER TABLE device DROP COLUMN park_after_s; "
-      "ALTER TABLE device DROP COLUMN role; DROP TABLE note; PRAGMA user_version = 1");
+      "ALTER TABLE device DROP COLUMN role; DROP TABLE note; DROP TABLE lineage; "
+      "PRAGMA user_version = 1");
   {
     const auto store = open_sqlite(path_);
     ASSERT_TRUE(store.has_value()) << store.error().message;
@@ -155,7 +156,7 @@ TEST_F(SqliteFile, OfVersionTwoComesOutWithoutTimesForParking) {
   fill(2);
   tamper(
       "ALTER TABLE device DROP COLUMN park_after_s; ALTER TABLE device DROP COLUMN role; "
-      "PRAGMA user_version = 2");
+      "DROP TABLE lineage; PRAGMA user_version = 2");
   const auto store = open_sqlite(path_);
   ASSERT_TRUE(store.has_value()) << store.error().message;
   auto record = (*store)->get(test_uuid(1));
@@ -169,7 +170,7 @@ TEST_F(SqliteFile, OfVersionTwoComesOutWithoutTimesForParking) {
 // What version 3 was: no templates.
 TEST_F(SqliteFile, OfVersionThreeComesOutWithDevicesAlone) {
   fill(2);
-  tamper("ALTER TABLE device DROP COLUMN role; PRAGMA user_version = 3");
+  tamper("ALTER TABLE device DROP COLUMN role; DROP TABLE lineage; PRAGMA user_version = 3");
   const auto store = open_sqlite(path_);
   ASSERT_TRUE(store.has_value()) << store.error().message;
   const auto record = (*store)->get(test_uuid(1));
@@ -196,9 +197,33 @@ TEST_F(SqliteFile, AnEmptyStateLeavesNothingOfTheOneBefore) {
   };
   EXPECT_TRUE(files_have(secret));
   EXPECT_TRUE(files_have(key));
+  const std::string family = "the sealed key of a family";
+  const auto grown = (*store)->commit_all(
+      {{test_uuid(1), v, test_blob(v), {}, {}, 0, to_bytes(as_bytes(family))}});
+  ASSERT_OK(grown[0]);
+  v = *grown[0];
+  EXPECT_TRUE(files_have(family));
   ASSERT_OK((*store)->commit(test_uuid(1), v, {}, {}, {}, 1));
   EXPECT_FALSE(files_have(secret));
   EXPECT_FALSE(files_have(key));
+  EXPECT_FALSE(files_have(family));
+  EXPECT_TRUE((*store)->get(test_uuid(1))->lineage.empty());
+}
+
+// What version 4 was: no lineage.
+TEST_F(SqliteFile, OfVersionFourComesOutWithoutLineage) {
+  fill(2);
+  tamper("DROP TABLE lineage; PRAGMA user_version = 4");
+  const auto store = open_sqlite(path_);
+  ASSERT_TRUE(store.has_value()) << store.error().message;
+  const auto record = (*store)->get(test_uuid(1));
+  ASSERT_TRUE(record.has_value()) << record.error().message;
+  EXPECT_TRUE(record->lineage.empty());
+  const Version v = record->version;
+  const auto done =
+      (*store)->commit_all({{test_uuid(1), v, test_blob(v), {}, {}, 0, Bytes(9, std::byte{1})}});
+  ASSERT_OK(done[0]);
+  EXPECT_EQ((*store)->get(test_uuid(1))->lineage, Bytes(9, std::byte{1}));
 }
 
 TEST_F(SqliteFile, OfAnotherProgramIsLeftAlone) {

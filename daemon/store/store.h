@@ -22,6 +22,7 @@ namespace vtpm::store {
 
 // Limits; over them a call fails with TOO_LARGE. A checkpoint encodes to less than 200 KiB.
 inline constexpr std::size_t kMaxStateBlob = std::size_t{256} * 1024;
+inline constexpr std::size_t kMaxLineage = std::size_t{64} * 1024;  // sealed
 inline constexpr std::size_t kMaxWrappedKey = 256;
 inline constexpr std::size_t kMaxVoucher = 256;
 inline constexpr std::size_t kMaxNote = 4096;
@@ -73,6 +74,7 @@ struct Record {
   Version version;
   Bytes wrapped_key;  // the device's key, wrapped by the host key; empty = needed by nothing
   SealedBlob state;   // sealed Checkpoint; empty = read-only, or no identity yet
+  Bytes lineage;      // sealed: where its identity comes from (identity/lineage.h); empty = nowhere
   // Desired power: start again when the manager starts.
   bool powered = false;
   // Why the device is `failed`; empty = it is not.
@@ -103,8 +105,9 @@ class Store {
                                   const std::string& new_owner, ByteView voucher) = 0;
   // Replaces state (and wrapped_key, if not empty): generation + 1, if version is `expected`.
   // `state` must have been sealed under expected.epoch and expected.generation + 1. An empty one
-  // takes state and wrapped key away, also from where the store's files still had them. An identity
-  // and the mode that goes with it change together: `mode` is the new settings.mode, 0 = as it is.
+  // takes state, lineage and wrapped key away, also from where the store's files still had them. An
+  // identity and the mode that goes with it change together: `mode` is the new settings.mode, 0 =
+  // as it is.
   virtual Result<Version> commit(const Uuid& uuid, const Version& expected, const SealedBlob& state,
                                  ByteView wrapped_key, ByteView voucher, std::uint8_t mode = 0) = 0;
   // Several commits in one durable transaction; each has its own result.
@@ -115,6 +118,7 @@ class Store {
     Bytes wrapped_key;
     Bytes voucher;
     std::uint8_t mode = 0;
+    Bytes lineage{};  // empty = as it is; an identity and its lineage change together
   };
   virtual std::vector<Result<Version>> commit_all(const std::vector<CommitRequest>& requests) = 0;
 

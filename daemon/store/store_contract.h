@@ -75,6 +75,7 @@ inline void expect_same(const Record& a, const Record& b) {
   EXPECT_EQ(a.version, b.version);
   EXPECT_EQ(a.wrapped_key, b.wrapped_key);
   EXPECT_EQ(a.state, b.state);
+  EXPECT_EQ(a.lineage, b.lineage);
   EXPECT_EQ(a.powered, b.powered);
   EXPECT_EQ(a.failure, b.failure);
   EXPECT_EQ(a.voucher, b.voucher);

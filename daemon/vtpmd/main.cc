@@ -63,7 +63,7 @@ void describe(CLI::App& app, Options& o) {
                "secrets, may then be swapped out. For tests");
   app.add_option("--store-quota", o.manager.quota.store_bytes,
                  "How large the store may become, in bytes or with KiB, MiB, GiB; each read-write "
-                 "device takes 256 KiB of it when it is created (0: no limit)")
+                 "device takes 320 KiB of it when it is created (0: no limit)")
       ->capture_default_str()
       ->transform(CLI::AsSizeValue(false));
   app.add_option("--devices-per-owner", o.manager.quota.devices_per_owner,

@@ -48,6 +48,11 @@ Checkpoint intended_state() {
   return checkpoint;
 }
 
+const SecretBytes& intended_lineage() {
+  static const SecretBytes lineage = to_secret(as_bytes("the key of a family"));
+  return lineage;
+}
+
 // The one record that vtpmd wrote.
 const Record& intended() {
   static const Record record = [] {
@@ -59,11 +64,12 @@ const Record& intended() {
     r.settings.park_after_s = 60;
     r.version.owner = "me";
     r.version.epoch = 4;
-    const auto commit = vault.prepare(r, intended_state());
+    const auto commit = vault.prepare(r, intended_state(), {2, intended_lineage()});
     FUZZ_CHECK(commit);
     r.version.generation = 1;
     r.wrapped_key = commit->wrapped_key;
     r.state = commit->state;
+    r.lineage = commit->lineage;
     const auto voucher = vault.vouch(r, kRun);
     FUZZ_CHECK(voucher);
     r.voucher = *voucher;
@@ -164,10 +170,12 @@ void insert(sqlite3* db, const std::string& table, const std::vector<Column>& co
 // The same names, without a type, a key or a check.
 constexpr const char* kLooseTables = R"sql(
   DROP TABLE state; DROP TABLE device; DROP TABLE tombstone; DROP TABLE note;
+  DROP TABLE lineage;
   CREATE TABLE device (id, uuid, name, owner, kind, mode, node, socket_path, linux_hmac,
     command_timeout_ms, detach_timeout_ms, manager, epoch, generation, wrapped_key, powered,
     failure, voucher, park_after_s, role);
   CREATE TABLE state (device UNIQUE, epoch, generation, sealed);
+  CREATE TABLE lineage (device UNIQUE, sealed);
   CREATE TABLE tombstone (uuid UNIQUE);
   CREATE TABLE note (id UNIQUE, content);
 )sql";
@@ -221,17 +229,17 @@ class HostileStore {
   std::string empty_, loose_, full_;
 };
 
-// Of what the voucher covers, all is as it was written. Of the sealed state that is the tag.
+// Of what the voucher covers, all is as it was written. Of what is sealed that is the tag.
 bool as_intended(const Record& r) {
   const Record& i = intended();
-  const auto tag = [](const Record& record) {
-    const ByteView bytes = record.state.bytes;
+  const auto tag = [](ByteView bytes) {
     return bytes.last(std::min(bytes.size(), store::kSealTagSize));
   };
   return r.uuid == i.uuid && r.settings == i.settings && r.version == i.version &&
          r.wrapped_key == i.wrapped_key && r.powered == i.powered && r.failure == i.failure &&
          r.state.epoch == i.state.epoch && r.state.generation == i.state.generation &&
-         std::ranges::equal(tag(r), tag(i));
+         std::ranges::equal(tag(r.state.bytes), tag(i.state.bytes)) &&
+         std::ranges::equal(tag(r.lineage), tag(i.lineage));
 }
 
 void look_at(const Record& record) {
@@ -242,6 +250,9 @@ void look_at(const Record& record) {
   const auto state = vault.open(record);
   if (state && *state) FUZZ_CHECK(encode(**state) == encode(intended_state()));
   if (state && !*state) FUZZ_CHECK(record.version.generation == 0);
+  const auto lineage = vault.open_lineage(record);
+  if (lineage && *lineage) FUZZ_CHECK(**lineage == intended_lineage());
+  if (lineage && !*lineage) FUZZ_CHECK(record.lineage.empty());
   if (run && record.state.bytes == intended().state.bytes) FUZZ_CHECK(state && *state);
 }
 
@@ -288,6 +299,7 @@ void rows(HostileStore& hostile, std::uint8_t form, Reader in) {
               {"generation", static_cast<std::int64_t>(intended().state.generation)},
               {"sealed", intended().state.bytes}},
              in);
+      insert(db, "lineage", {{"device", std::int64_t{1}}, {"sealed", intended().lineage}}, in);
     }
     insert(db, "note", {{"id", std::int64_t{1}}, {"content", Bytes(8)}}, in);
     insert(db, "tombstone", {{"uuid", Bytes(16)}}, in);
