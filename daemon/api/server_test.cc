@@ -108,7 +108,7 @@ TEST_F(ServerTest, WhoeverMayLookIsGivenTheRootAndNotItsKey) {
     EXPECT_NE(root.subject().find("CN=vTPM host root "), std::string::npos);
     EXPECT_GT(root.not_before(), 1'700'000'000);
     EXPECT_EQ(root.not_after(), 253402300799);
-    EXPECT_EQ(root.certified(), 0U);
+    EXPECT_EQ(root.families(), 0U);
     if (first.empty()) first = root.SerializeAsString();
     EXPECT_EQ(root.SerializeAsString(), first);
   }

@@ -103,7 +103,7 @@ grpc::Status ObserveService::CaCertificate(grpc::ServerContext* context,
   reply->set_sha256(std::string(as_text(root->description.sha256)));
   reply->set_not_before(root->description.not_before);
   reply->set_not_after(root->description.not_after);
-  reply->set_certified(root->certified);
+  reply->set_families(root->families);
   return grpc::Status::OK;
 }
 

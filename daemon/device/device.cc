@@ -37,12 +37,13 @@ Device::Device(Host& host, store::Record record)
       record_(std::move(record)),
       has_identity_(!record_.state.bytes.empty()),
       node_(make_node(host_, record_)),
-      maker_(host_.loop, host_.forks, host_.certify),
+      maker_(host_.loop, host_.forks),
       worker_(host_.loop, host_.forks,
               {.message = [this](const privsep::Message& m) { on_message(m); },
                .died = [this](int status) { on_died(status); }}),
       writes_(host_.write_limit, longest_wait(record_.settings)) {
   record_.state.bytes.clear();  // read from the store again when it is needed
+  record_.lineage.clear();      // the same
   if (!record_.failure.empty()) phase_ = Phase::failed;
   registered_ = node_->exists();
   recall_measured();
@@ -108,6 +109,7 @@ void Device::finish(Result<void> result) {
   goal_ = Goal::none;
   identity_wanted_ = false;
   identity_sent_ = false;
+  lineage_sent_.clear();
   if (Done done = std::exchange(done_, nullptr)) done(std::move(result));
 }
 
@@ -126,6 +128,7 @@ Result<void> Device::acquire() {
   VTPM_TRY(fresh.version, host_.store.acquire(record_.uuid, fresh.version, host_.owner));
   has_identity_ = !fresh.state.bytes.empty();
   fresh.state.bytes.clear();
+  fresh.lineage.clear();
   record_ = std::move(fresh);
   outcome_unknown_ = false;
   return {};

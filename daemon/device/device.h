@@ -51,7 +51,8 @@ struct Host {
   std::string owner;  // this manager, in the store's versions
   std::string socket_folder;
   WriteLimit write_limit;
-  IdentityMaker::Certify certify;
+  // The first identity of a device.
+  std::function<Result<NewIdentity>(identity::EventKind, const store::Record&)> found_identity;
   privsep::IdentityProfile identity_profile = privsep::IdentityProfile::standard;
 };
 
@@ -158,8 +159,8 @@ class Device {
 
   // device_identity.cc: from nothing to an identity.
   void make_identity();
-  void on_identity(Result<SecretBytes> made);
-  Result<void> commit_identity(SecretBytes permanent);
+  void on_identity(Result<MadeIdentity> made);
+  Result<void> commit_identity(MadeIdentity made);
   void on_identity_committed(std::uint64_t epoch, const Result<store::Version>& version,
                              const Bytes& wrapped_key);
   void identity_failed(Error error);
@@ -203,6 +204,7 @@ class Device {
   bool failure_mode_ = false;     // the worker has no state, and answers TPM_RC_FAILURE
   bool identity_wanted_ = false;  // the one that is being made is still asked for
   bool identity_sent_ = false;    // the worker was told to take one: its next commit has it
+  SecretBytes lineage_sent_;      // the lineage of that one
   bool adopted_ = false;          // the worker was an earlier manager's
   bool registered_ = false;       // the node can be used by clients
   bool off_by_host_ = false;      // the socket's control channel said SHUTDOWN

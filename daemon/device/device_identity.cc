@@ -45,12 +45,15 @@ void Device::set_mode(DeviceMode mode, Done done) {
 void Device::make_identity() {
   identity_wanted_ = true;
   arm(kIdentityLimit, [this] { maker_.cancel("it was not ready in time"); });
-  auto started = maker_.start(uuid(), host_.identity_profile,
-                              [this](Result<SecretBytes> made) { on_identity(std::move(made)); });
+  const auto kind = read_only() ? identity::EventKind::promote : identity::EventKind::create;
+  auto identity = host_.found_identity(kind, record_);
+  if (!identity) return identity_failed(std::move(identity).error());
+  auto started = maker_.start(*std::move(identity), host_.identity_profile,
+                              [this](Result<MadeIdentity> made) { on_identity(std::move(made)); });
   if (!started) identity_failed(std::move(started).error());
 }
 
-void Device::on_identity(Result<SecretBytes> made) {
+void Device::on_identity(Result<MadeIdentity> made) {
   if (!std::exchange(identity_wanted_, false)) return;  // who asked has been answered
   if (!made) return identity_failed(std::move(made).error());
   const bool running = goal_ == Goal::identity && phase_ != Phase::off;
@@ -65,25 +68,25 @@ void Device::on_identity(Result<SecretBytes> made) {
                             "try again in a moment"});
   arm(kStopLimit, [this] { worker_.kill_for("it does not take its identity"); });
   identity_sent_ = true;
-  if (!worker_.send(privsep::TakeIdentity{*std::move(made)})) return worker_.kill();
+  lineage_sent_ = std::move(made->lineage);
+  if (!worker_.send(privsep::TakeIdentity{std::move(made->permanent)})) return worker_.kill();
   node_->wake();
 }
 
 // The device is off: the identity is what its next power-on begins from.
-Result<void> Device::commit_identity(SecretBytes permanent) {
+Result<void> Device::commit_identity(MadeIdentity made) {
   VTPM_CHECK(acquire());
   Checkpoint first;
   first.boot_id = host_.boot_id;
   first.incarnation = record_.version.epoch;
   first.permanent_version = record_.version.generation + 1;
-  first.permanent = std::move(permanent);
-  host_.committer.add(
-      record_, first,
-      [this, epoch = record_.version.epoch](const Result<store::Version>& version,
-                                            const Bytes& wrapped_key) {
-        on_identity_committed(epoch, version, wrapped_key);
-      },
-      static_cast<std::uint8_t>(DeviceMode::read_write));
+  first.permanent = std::move(made.permanent);
+  host_.committer.add(record_, first,
+                      [this, epoch = record_.version.epoch](const Result<store::Version>& version,
+                                                            const Bytes& wrapped_key) {
+                        on_identity_committed(epoch, version, wrapped_key);
+                      },
+                      {static_cast<std::uint8_t>(DeviceMode::read_write), std::move(made.lineage)});
   return {};
 }
 

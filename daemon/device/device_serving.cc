@@ -109,14 +109,16 @@ void Device::on_commit(const Checkpoint& checkpoint) {
   const auto wait = writes_.take(now);
   commit_due_ = now + wait;
   if (wait > wait.zero()) slowed_down();
-  const auto mode = becomes_read_write ? privsep::DeviceMode::read_write : privsep::DeviceMode{};
+  Birth birth;
+  if (becomes_read_write)
+    birth = {static_cast<std::uint8_t>(privsep::DeviceMode::read_write), lineage_sent_};
   host_.committer.add(
       record_, checkpoint,
       [this, epoch = checkpoint.incarnation, sequence = checkpoint.sequence](
           const Result<store::Version>& version, const Bytes& wrapped_key) {
         on_committed(epoch, sequence, version, wrapped_key);
       },
-      static_cast<std::uint8_t>(mode));
+      birth);
 }
 
 void Device::on_committed(std::uint64_t epoch, std::uint64_t sequence,

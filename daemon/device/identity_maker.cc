@@ -5,18 +5,19 @@
 
 namespace vtpm::device {
 
-IdentityMaker::IdentityMaker(Loop& loop, ForkClient& forks, Certify certify)
-    : certify_(std::move(certify)),
-      worker_(loop, forks,
+IdentityMaker::IdentityMaker(Loop& loop, ForkClient& forks)
+    : worker_(loop, forks,
               {.message = [this](const privsep::Message& m) { on_message(m); },
                .died = [this](int status) { on_died(status); }}) {}
 
-Result<void> IdentityMaker::start(const Uuid& device, privsep::IdentityProfile profile, Done done) {
+Result<void> IdentityMaker::start(NewIdentity identity, privsep::IdentityProfile profile,
+                                  Done done) {
   if (busy()) return fail(ErrorCode::busy, "an identity is being made", "try again in a moment");
-  device_ = device;
   certified_ = false;
   made_.clear();
-  VTPM_CHECK(worker_.start(privsep::Manufacture{profile}));
+  VTPM_TRY(privsep::Manufacture order, identity.order(profile));
+  VTPM_CHECK(worker_.start(std::move(order)));
+  identity_ = std::move(identity);
   done_ = std::move(done);
   return {};
 }
@@ -24,10 +25,10 @@ Result<void> IdentityMaker::start(const Uuid& device, privsep::IdentityProfile p
 void IdentityMaker::on_message(const privsep::Message& message) {
   const auto* keys = std::get_if<privsep::MadeKeys>(&message);
   if (keys != nullptr && !std::exchange(certified_, true)) {
-    auto certificates = certify_(device_, *keys);
+    auto certificates = identity_->certify(*keys);
     if (!certificates) return worker_.kill_for(certificates.error().message);
     // One that does not read is dead, or will be: its death follows.
-    if (!worker_.send(privsep::Certificates{*std::move(certificates)}))
+    if (!worker_.send(*std::move(certificates)))
       worker_.kill_for("it does not take its certificates");
   } else if (const auto* made = std::get_if<privsep::Manufactured>(&message);
              made != nullptr && certified_ && made_.empty()) {
@@ -42,9 +43,11 @@ void IdentityMaker::on_message(const privsep::Message& message) {
 
 void IdentityMaker::on_died(int /*wait_status*/) {
   const Done done = std::exchange(done_, nullptr);
-  SecretBytes made = std::exchange(made_, {});
+  MadeIdentity made{std::exchange(made_, {}), {}};
+  if (!made.permanent.empty()) made.lineage = identity::encode(identity_->lineage());
+  identity_.reset();
   const std::string& why = worker_.failure();
-  if (!made.empty() && why.empty()) return done(std::move(made));
+  if (!made.permanent.empty() && why.empty()) return done(std::move(made));
   done(fail(ErrorCode::io, "no identity was made: " + (why.empty() ? "its worker died" : why)));
 }
 

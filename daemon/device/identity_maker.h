@@ -7,26 +7,31 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "base/bytes.h"
 #include "base/result.h"
+#include "device/new_identity.h"
 #include "device/worker_process.h"
 #include "privsep/messages.h"
 
 namespace vtpm::device {
 
+// What becomes of a record together.
+struct MadeIdentity {
+  SecretBytes permanent;  // libtpms permanent state
+  SecretBytes lineage;    // identity::Lineage, encoded
+};
+
 class IdentityMaker {
  public:
-  // X.509 certificates for the keys of a device, DER, in their order.
-  using Certify =
-      std::function<Result<std::vector<Bytes>>(const Uuid& device, const privsep::MadeKeys&)>;
-  // Once for each start(), when the worker is certainly dead: the permanent state, or why not.
-  using Done = std::function<void(Result<SecretBytes>)>;
+  // Once for each start(), when the worker is certainly dead: the identity, or why there is none.
+  using Done = std::function<void(Result<MadeIdentity>)>;
 
-  IdentityMaker(Loop& loop, ForkClient& forks, Certify certify);
+  IdentityMaker(Loop& loop, ForkClient& forks);
 
-  Result<void> start(const Uuid& device, privsep::IdentityProfile profile, Done done);
+  Result<void> start(NewIdentity identity, privsep::IdentityProfile profile, Done done);
   // Done follows, with this error.
   void cancel(const std::string& why) { worker_.kill_for(why); }
   [[nodiscard]] bool busy() const { return static_cast<bool>(done_); }
@@ -35,9 +40,8 @@ class IdentityMaker {
   void on_message(const privsep::Message& message);
   void on_died(int wait_status);
 
-  Certify certify_;
   Done done_;
-  Uuid device_;
+  std::optional<NewIdentity> identity_;
   bool certified_ = false;
   SecretBytes made_;
   WorkerProcess worker_;

@@ -15,7 +15,6 @@
 #include <utility>
 
 #include "base/log.h"
-#include "device/certify.h"
 #include "device/examination.h"
 
 namespace vtpm::device {
@@ -112,10 +111,11 @@ Result<void> Manager::open_all() {
            .owner = machine ? *machine : "this host",
            .socket_folder = sockets,
            .write_limit = options_.write_limit,
-           .certify = [this](const Uuid& device,
-                             const privsep::MadeKeys& made) -> Result<std::vector<Bytes>> {
+           .found_identity = [this](identity::EventKind kind,
+                                    const store::Record& record) -> Result<NewIdentity> {
              VTPM_TRY(const identity::Authority* authority, archive_->authority());
-             return certify_keys(*authority, device, made);
+             return NewIdentity::found(*authority, kind, record.uuid,
+                                       static_cast<privsep::DeviceKind>(record.settings.kind));
            },
            .identity_profile = options_.identity_profile});
   return load_devices();
@@ -411,7 +411,7 @@ Result<Manager::Root> Manager::root_certificate() {
     if (!authority) return done(tl::unexpected<Error>(authority.error()));
     auto description = identity::describe_root((*authority)->certificate());
     if (!description) return done(tl::unexpected<Error>(std::move(description).error()));
-    done(Root{*std::move(description), (*authority)->certified()});
+    done(Root{*std::move(description), (*authority)->families()});
   });
 }
 

@@ -93,7 +93,7 @@ class Manager {
   // The root of the host's certificate authority, which is made if nobody has needed it yet.
   struct Root {
     identity::RootDescription description;
-    std::uint64_t certified = 0;  // endorsement keys, since this manager began
+    std::uint64_t families = 0;  // that it certified since this manager began
   };
   Result<Root> root_certificate();
   // How many records are under the new key.

@@ -24,13 +24,26 @@ Authority make_authority() {
   return *std::move(made);
 }
 
-EkSubject subject() {
+Digest filled(std::uint8_t byte) {
+  Digest digest{};
+  digest.fill(std::byte{byte});
+  return digest;
+}
+
+Family make_family(const Authority& authority) {
+  auto made = authority.found_family();
+  EXPECT_TRUE(made) << made.error().message;
+  return *std::move(made);
+}
+
+KeySubject subject() {
   return {.device = *Uuid::parse("0b2ed7bb-3e14-4d0c-9c52-4a0f2bfa5c11"),
           .manufacturer = 0x49424d00,
           .model = "SW   TPM",
           .firmware_version = 0x20191023,
           .spec_level = 0,
-          .spec_revision = 164};
+          .spec_revision = 164,
+          .descent = {.lineage = filled(0xa5), .generation = 300, .kind = 3, .parent = filled(7)}};
 }
 
 Certificate parse(ByteView der) {
@@ -73,13 +86,17 @@ std::string extension(const X509* certificate, const char* type) {
          to_hex(as_bytes(text(X509_EXTENSION_get_data(found))));
 }
 
-// OpenSSL's verdict on the chain; 0 is good.
-int verdict(ByteView root, ByteView leaf) {
+// OpenSSL's verdict on the chain; 0 is good. `between` comes from the leaf's side: not trusted.
+int verdict(ByteView root, ByteView leaf, ByteView between = {}) {
   const OwnedBy<X509_STORE, X509_STORE_free> trusted(X509_STORE_new());
   const OwnedBy<X509_STORE_CTX, X509_STORE_CTX_free> context(X509_STORE_CTX_new());
   const Certificate anchor = parse(root), checked = parse(leaf);
   EXPECT_EQ(X509_STORE_add_cert(trusted.get(), anchor.get()), 1);
-  EXPECT_EQ(X509_STORE_CTX_init(context.get(), trusted.get(), checked.get(), nullptr), 1);
+  const auto release = [](STACK_OF(X509) * stack) { sk_X509_free(stack); };
+  const std::unique_ptr<STACK_OF(X509), decltype(release)> untrusted(sk_X509_new_null(), release);
+  const Certificate family = between.empty() ? Certificate() : parse(between);
+  if (family) sk_X509_push(untrusted.get(), family.get());
+  EXPECT_EQ(X509_STORE_CTX_init(context.get(), trusted.get(), checked.get(), untrusted.get()), 1);
   X509_STORE_CTX_set_flags(context.get(), X509_V_FLAG_X509_STRICT | X509_V_FLAG_CHECK_SS_SIGNATURE |
                                               X509_V_FLAG_POLICY_CHECK);
   (void)X509_verify_cert(context.get());
@@ -122,6 +139,23 @@ TEST(Authority, RootSaysWhatItIs) {
   EXPECT_EQ(verdict(der, der), X509_V_OK);
 }
 
+TEST(Authority, AFamilySaysWhatItIs) {
+  const Authority authority = make_authority();
+  const Certificate root = parse(authority.certificate());
+  const Family family = make_family(authority);
+  const Certificate c = parse(family.certificate());
+  EXPECT_EQ(attributes(X509_get_subject_name(c.get())),
+            (std::vector<std::string>{"2.5.4.10=vTPM proxy",
+                                      "2.5.4.3=vTPM family " + key_id(c.get()).substr(0, 16)}));
+  EXPECT_EQ(X509_NAME_cmp(X509_get_issuer_name(c.get()), X509_get_subject_name(root.get())), 0);
+  EXPECT_EQ(extension(c.get(), "2.5.29.19"), "critical 30030101ff");
+  EXPECT_EQ(extension(c.get(), "2.5.29.15"), "critical 03020186");  // digitalSignature, too
+  EXPECT_EQ(extension(c.get(), "2.5.29.35"), "30168014" + key_id(root.get()));
+  EXPECT_EQ(X509_get_ext_count(c.get()), 4);
+  EXPECT_EQ(verdict(authority.certificate(), family.certificate()), X509_V_OK);
+  EXPECT_NE(make_family(authority).private_key(), family.private_key());
+}
+
 TEST(Authority, RootIsDescribedForPeople) {
   const Authority authority = make_authority();
   const auto root = describe_root(authority.certificate());
@@ -144,23 +178,27 @@ TEST(Authority, RootIsDescribedForPeople) {
 
 TEST(Authority, CertificateOfAnEndorsementKeyHasEveryFieldOfTheProfile) {
   const Authority authority = make_authority();
-  const Certificate root = parse(authority.certificate());
+  const Family family = make_family(authority);
+  const Certificate issuer = parse(family.certificate());
   std::set<std::string> serials;
   for (const Form& form : kForms) {
     SCOPED_TRACE(form.size);
     const Key key = generate(form);
-    const auto der = authority.certify_endorsement_key(tpmt_public(form, key), subject());
+    const auto der = family.certify_endorsement_key(tpmt_public(form, key), subject());
     ASSERT_TRUE(der) << der.error().message;
-    EXPECT_LE(der->size(), form.size == 4096 ? 1100U : 1000U);
-    EXPECT_EQ(verdict(authority.certificate(), *der), X509_V_OK);
-    EXPECT_NE(verdict(make_authority().certificate(), *der), X509_V_OK);
+    EXPECT_LE(der->size(), form.size == 4096 ? 1280U : 1100U);
+    EXPECT_EQ(verdict(authority.certificate(), *der, family.certificate()), X509_V_OK);
+    EXPECT_NE(verdict(authority.certificate(), *der), X509_V_OK);
+    EXPECT_NE(verdict(authority.certificate(), *der, make_family(authority).certificate()),
+              X509_V_OK);
+    EXPECT_NE(verdict(make_authority().certificate(), *der, family.certificate()), X509_V_OK);
 
     const Certificate c = parse(*der);
     EXPECT_EQ(X509_get_version(c.get()), X509_VERSION_3);
     EXPECT_EQ(X509_get_signature_nid(c.get()), NID_ecdsa_with_SHA384);
     EXPECT_EQ(EVP_PKEY_eq(X509_get0_pubkey(c.get()), key.get()), 1);
     EXPECT_EQ(X509_NAME_entry_count(X509_get_subject_name(c.get())), 0);
-    EXPECT_EQ(X509_NAME_cmp(X509_get_issuer_name(c.get()), X509_get_subject_name(root.get())), 0);
+    EXPECT_EQ(X509_NAME_cmp(X509_get_issuer_name(c.get()), X509_get_subject_name(issuer.get())), 0);
     EXPECT_TRUE(begins_now_without_end(c.get()));
     const ASN1_INTEGER* const serial = X509_get0_serialNumber(c.get());
     EXPECT_EQ(ASN1_STRING_type(serial), V_ASN1_INTEGER) << "not negative";
@@ -174,7 +212,7 @@ TEST(Authority, CertificateOfAnEndorsementKeyHasEveryFieldOfTheProfile) {
     EXPECT_EQ(extension(c.get(), "2.5.29.37"),
               "30070605678105"
               "0801");
-    EXPECT_EQ(extension(c.get(), "2.5.29.35"), "30168014" + key_id(root.get()));
+    EXPECT_EQ(extension(c.get(), "2.5.29.35"), "30168014" + key_id(issuer.get()));
     // SEQUENCE { SEQUENCE { 2.23.133.2.16, SET { SEQUENCE { "2.0", 0, 164 } } } }
     EXPECT_EQ(extension(c.get(), "2.5.29.9"),
               "3019"
@@ -198,20 +236,22 @@ TEST(Authority, CertificateOfAnEndorsementKeyHasEveryFieldOfTheProfile) {
               (std::vector<std::string>{"2.23.133.2.1=id:49424D00", "2.23.133.2.2=SW   TPM",
                                         "2.23.133.2.3=id:20191023",
                                         "2.5.4.5=0b2ed7bb-3e14-4d0c-9c52-4a0f2bfa5c11"}));
-    EXPECT_EQ(X509_get_ext_count(c.get()), 6);
+    EXPECT_EQ(extension(c.get(), kDescentExtension), to_hex(encode(subject().descent)));
+    EXPECT_EQ(X509_get_ext_count(c.get()), 7);
   }
 }
 
 TEST(Authority, LargestNumbersFit) {
-  EkSubject largest = subject();
+  KeySubject largest = subject();
   largest.manufacturer = largest.firmware_version = 0xffffffff;
   largest.spec_level = largest.spec_revision = 0xffffffff;
   largest.model = std::string(16, '~');
   const Form& form = kForms[3];
-  const Authority authority = make_authority();
-  const auto der = authority.certify_endorsement_key(tpmt_public(form, generate(form)), largest);
+  largest.descent.generation = kLastGeneration;
+  const Family family = make_family(make_authority());
+  const auto der = family.certify_endorsement_key(tpmt_public(form, generate(form)), largest);
   ASSERT_TRUE(der) << der.error().message;
-  EXPECT_LE(der->size(), 1100U);
+  EXPECT_LE(der->size(), 1280U);
   EXPECT_EQ(extension(parse(*der).get(), "2.5.29.9"),
             "3020"
             "301e"
@@ -225,23 +265,21 @@ TEST(Authority, LargestNumbersFit) {
 }
 
 TEST(Authority, WhatIsNoEndorsementKeyOrNoSubjectGetsNoCertificate) {
-  const Authority authority = make_authority();
+  const Family family = make_family(make_authority());
   const Form& form = kForms[4];
   Bytes key = tpmt_public(form, generate(form));
   for (const std::string& model :
        {std::string(), std::string(17, 'x'), std::string("a\nb"), std::string("a\0b", 3),
         std::string("\xc3\xa4"), std::string("\x7f")}) {
-    EkSubject bad = subject();
+    KeySubject bad = subject();
     bad.model = model;
-    const auto refused = authority.certify_endorsement_key(key, bad);
+    const auto refused = family.certify_endorsement_key(key, bad);
     ASSERT_FALSE(refused) << model;
     EXPECT_EQ(refused.error().code, ErrorCode::invalid_argument);
   }
-  EXPECT_EQ(authority.certified(), 0U);
-  ASSERT_TRUE(authority.certify_endorsement_key(key, subject()));
-  EXPECT_EQ(authority.certified(), 1U);
+  ASSERT_TRUE(family.certify_endorsement_key(key, subject()));
   key[6] ^= std::byte{4};  // the attribute `sign` beside `restricted`
-  const auto refused = authority.certify_endorsement_key(key, subject());
+  const auto refused = family.certify_endorsement_key(key, subject());
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, ErrorCode::invalid_argument);
 }
@@ -252,10 +290,15 @@ TEST(Authority, ComesBackFromWhatItGaveOut) {
   ASSERT_TRUE(loaded) << loaded.error().message;
   EXPECT_EQ(loaded->private_key(), made.private_key());
   EXPECT_EQ(loaded->certificate(), made.certificate());
+  EXPECT_EQ(loaded->families(), 0U);
+  const Family family = make_family(*loaded);
+  EXPECT_EQ(loaded->families(), 1U);
+  const auto again = Family::load(family.private_key(), family.certificate());
+  ASSERT_TRUE(again) << again.error().message;
   const Form& form = kForms[6];
-  const auto der = loaded->certify_endorsement_key(tpmt_public(form, generate(form)), subject());
+  const auto der = again->certify_endorsement_key(tpmt_public(form, generate(form)), subject());
   ASSERT_TRUE(der);
-  EXPECT_EQ(verdict(made.certificate(), *der), X509_V_OK);
+  EXPECT_EQ(verdict(made.certificate(), *der, family.certificate()), X509_V_OK);
 }
 
 TEST(Authority, DamagedOrMixedPartsAreRefused) {
@@ -297,14 +340,20 @@ TEST(Authority, DamagedOrMixedPartsAreRefused) {
 TEST(Authority, IsNotMadeOfACertificateThatItIssued) {
   const Authority mine = make_authority();
   const Form& form = kForms[6];
-  const auto der = mine.certify_endorsement_key(tpmt_public(form, generate(form)), subject());
+  const Family family = make_family(mine);
+  const auto der = family.certify_endorsement_key(tpmt_public(form, generate(form)), subject());
   ASSERT_TRUE(der);
   EXPECT_FALSE(Authority::load(mine.private_key(), *der));
+  EXPECT_FALSE(Family::load(family.private_key(), *der));
+  // That of a family is one of an authority, but not of a host's.
+  EXPECT_FALSE(Authority::load(family.private_key(), family.certificate()));
+  EXPECT_FALSE(Family::load(mine.private_key(), family.certificate()));
 }
 
 TEST(Authority, TheOpensslProgramVerifiesTheChain) {
   const TemporaryFolder folder;
   const Authority authority = make_authority();
+  const Family family = make_family(authority);
   const auto write_pem = [&folder](const char* name, ByteView der) {
     const OwnedBy<BIO, BIO_free_all> memory(BIO_new(BIO_s_mem()));
     ASSERT_EQ(PEM_write_bio_X509(memory.get(), parse(der).get()), 1);
@@ -314,15 +363,15 @@ TEST(Authority, TheOpensslProgramVerifiesTheChain) {
   };
   write_pem("root.pem", authority.certificate());
   write_pem("other.pem", make_authority().certificate());
+  write_pem("family.pem", family.certificate());
   const auto verify = [&folder](const char* root) {
     const std::string command = "openssl verify -x509_strict -check_ss_sig -no-CApath -CAfile " +
-                                (folder / root) + " " + (folder / "ek.pem") + " >" +
-                                (folder / "said") + " 2>&1";
+                                (folder / root) + " -untrusted " + (folder / "family.pem") + " " +
+                                (folder / "ek.pem") + " >" + (folder / "said") + " 2>&1";
     return std::system(command.c_str());  // NOLINT(cert-env33-c): words of ours alone
   };
   for (const Form& form : {kForms[0], kForms[4]}) {
-    const auto der =
-        authority.certify_endorsement_key(tpmt_public(form, generate(form)), subject());
+    const auto der = family.certify_endorsement_key(tpmt_public(form, generate(form)), subject());
     ASSERT_TRUE(der);
     write_pem("ek.pem", *der);
     EXPECT_EQ(verify("root.pem"), 0) << read_file(folder / "said");

@@ -22,19 +22,6 @@ bool add(X509* certificate, int nid, void* structure, bool critical) {
          X509_add1_ext_i2d(certificate, nid, structure, critical ? 1 : 0, X509V3_ADD_APPEND) == 1;
 }
 
-// A value of DER with less than 128 bytes of content.
-Bytes der(std::uint8_t tag, ByteView content) {
-  Bytes out;
-  Writer(out).u8(tag).u8(static_cast<std::uint8_t>(content.size())).bytes(content);
-  return out;
-}
-
-Bytes der_integer(std::uint32_t value) {
-  const Integer number(ASN1_INTEGER_new());
-  if (!number || ASN1_INTEGER_set_uint64(number.get(), value) != 1) return {};
-  return to_der<Bytes>(number.get(), i2d_ASN1_INTEGER);
-}
-
 template <class... Parts>
 Bytes joined(const Parts&... parts) {
   Bytes out;
@@ -44,6 +31,18 @@ Bytes joined(const Parts&... parts) {
 }
 
 }  // namespace
+
+Bytes der(std::uint8_t tag, ByteView content) {
+  Bytes out;
+  Writer(out).u8(tag).u8(static_cast<std::uint8_t>(content.size())).bytes(content);
+  return out;
+}
+
+Bytes der_integer(std::uint64_t value) {
+  const Integer number(ASN1_INTEGER_new());
+  if (!number || ASN1_INTEGER_set_uint64(number.get(), value) != 1) return {};
+  return to_der<Bytes>(number.get(), i2d_ASN1_INTEGER);
+}
 
 bool begin_certificate(X509* certificate) {
   std::array<std::byte, 20> serial{};
@@ -77,13 +76,18 @@ bool add_basic_constraints(X509* certificate, bool is_authority) {
 
 bool add_key_usage(X509* certificate, Usage usage) {
   // Bits of KeyUsage, RFC 5280, 4.2.1.3.
-  constexpr int kKeyEncipherment = 2, kKeyAgreement = 4, kKeyCertSign = 5, kCrlSign = 6;
+  constexpr int kDigitalSignature = 0, kKeyEncipherment = 2, kKeyAgreement = 4, kKeyCertSign = 5,
+                kCrlSign = 6;
   const BitString bits(ASN1_BIT_STRING_new());
   if (!bits) return false;
   const auto set = [&bits](int bit) { return ASN1_BIT_STRING_set_bit(bits.get(), bit, 1) == 1; };
   bool done = false;
   switch (usage) {
     case Usage::sign_certificates_and_lists: done = set(kKeyCertSign) && set(kCrlSign); break;
+    case Usage::sign_for_family:
+      done = set(kDigitalSignature) && set(kKeyCertSign) && set(kCrlSign);
+      break;
+    case Usage::sign: done = set(kDigitalSignature); break;
     case Usage::key_encipherment: done = set(kKeyEncipherment); break;
     case Usage::key_agreement: done = set(kKeyAgreement); break;
   }
@@ -137,12 +141,17 @@ bool add_tpm_specification(X509* certificate, std::uint32_t level, std::uint32_t
       der(kSequence, joined(der(kUtf8, as_bytes("2.0")), level_der, revision_der));
   const Bytes attributes =
       der(kSequence, der(kSequence, joined(type_der, der(kSet, specification))));
+  return add_raw_extension(certificate, "2.5.29.9", attributes);
+}
+
+bool add_raw_extension(X509* certificate, const char* type, ByteView content) {
+  const Object id = object(type);
   const Octets value(ASN1_OCTET_STRING_new());
-  if (!value ||
-      ASN1_OCTET_STRING_set(value.get(), raw(attributes), static_cast<int>(attributes.size())) != 1)
+  if (!id || !value ||
+      ASN1_OCTET_STRING_set(value.get(), raw(content), static_cast<int>(content.size())) != 1)
     return false;
   const OwnedBy<X509_EXTENSION, X509_EXTENSION_free> extension(
-      X509_EXTENSION_create_by_NID(nullptr, NID_subject_directory_attributes, 0, value.get()));
+      X509_EXTENSION_create_by_OBJ(nullptr, id.get(), 0, value.get()));
   return extension && X509_add_ext(certificate, extension.get(), -1) == 1;
 }
 

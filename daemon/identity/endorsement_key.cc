@@ -138,9 +138,11 @@ Result<Key> read_rsa(const Fields& f) {
   return make_key("RSA", builder.get());
 }
 
-Result<Key> read_point(const Fields& f, const char* curve) {
+}  // namespace
+
+Result<Key> read_point(const char* curve, ByteView x, ByteView y) {
   Bytes point;
-  Writer(point).u8(POINT_CONVERSION_UNCOMPRESSED).bytes(f.first).bytes(f.second);
+  Writer(point).u8(POINT_CONVERSION_UNCOMPRESSED).bytes(x).bytes(y);
   const Builder builder(OSSL_PARAM_BLD_new());
   if (!builder ||
       OSSL_PARAM_BLD_push_utf8_string(builder.get(), OSSL_PKEY_PARAM_GROUP_NAME, curve, 0) != 1 ||
@@ -150,12 +152,11 @@ Result<Key> read_point(const Fields& f, const char* curve) {
   return make_key("EC", builder.get());
 }
 
-}  // namespace
-
 Result<Key> read_endorsement_key(ByteView tpmt_public) {
   VTPM_TRY(const Fields fields, read(tpmt_public));
   VTPM_TRY(const Template* const form, find_template(fields));
-  return form->curve == nullptr ? read_rsa(fields) : read_point(fields, form->curve);
+  return form->curve == nullptr ? read_rsa(fields)
+                                : read_point(form->curve, fields.first, fields.second);
 }
 
 }  // namespace vtpm::identity

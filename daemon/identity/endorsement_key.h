@@ -18,4 +18,7 @@ namespace vtpm::identity {
 // which field is not as in the templates.
 Result<Key> read_endorsement_key(ByteView tpmt_public);
 
+// A point of a curve, by OpenSSL's name for it. INVALID_ARGUMENT: it is none of its points.
+Result<Key> read_point(const char* curve, ByteView x, ByteView y);
+
 }  // namespace vtpm::identity

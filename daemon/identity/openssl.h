@@ -53,4 +53,15 @@ Buffer to_der(T* structure, Encode encode) {
   return out;
 }
 
+// One structure and nothing after it, of a size that this program writes; nullptr otherwise.
+template <class Owner, class Decode>
+Owner from_der(ByteView der, Decode decode) {
+  constexpr std::size_t kLongestDer = 4096;
+  if (der.size() > kLongestDer) return {};
+  const unsigned char* at = raw(der);
+  Owner structure(decode(nullptr, &at, static_cast<long>(der.size())));
+  if (at != raw(der) + der.size()) structure.reset();
+  return structure;
+}
+
 }  // namespace vtpm::identity

@@ -56,7 +56,7 @@ void put_list(SecretWriter& w, const std::vector<Bytes>& items) {
 }
 std::vector<Bytes> list(Reader& in) {
   const std::uint8_t count = in.u8();
-  if (count > kMaxEndorsementKeys) in.fail();
+  if (count > kMaxCertifiedKeys) in.fail();
   std::vector<Bytes> items;
   for (std::uint8_t i = 0; i < count && in.ok(); i++) {
     const ByteView item = in.sized16();
@@ -150,7 +150,7 @@ SecretBytes encode(const Message& message) {
                  },
                  [&](const Manufacture& m) {
                    head(Type::manufacture);
-                   w.u8(u8(m.profile));
+                   w.u8(u8(m.profile)).sized16(m.authorization).bytes(m.event).bytes(m.policy);
                  },
                  [&](const MadeKeys& m) {
                    head(Type::made_keys);
@@ -161,6 +161,7 @@ SecretBytes encode(const Message& message) {
                  [&](const Certificates& m) {
                    head(Type::certificates);
                    put_list(w, m.certificates);
+                   w.sized16(m.chain);
                  },
                  [&](const Manufactured& m) {
                    head(Type::manufactured);
@@ -228,7 +229,16 @@ Result<Message> decode(ByteView bytes) {
     }
     case Type::adopt: message = Adopt{}; break;
     case Type::take_identity: message = TakeIdentity{permanent(in)}; break;
-    case Type::manufacture: message = Manufacture{checked_enum(in, IdentityProfile::full)}; break;
+    case Type::manufacture: {
+      Manufacture m;
+      m.profile = checked_enum(in, IdentityProfile::full);
+      m.authorization = to_secret(in.sized16());
+      m.event = in.array<32>();
+      m.policy = in.array<32>();
+      if (m.authorization.size() != m.policy.size()) in.fail();
+      message = std::move(m);
+      break;
+    }
     case Type::made_keys: {
       MadeKeys m;
       m.manufacturer = in.u32();
@@ -240,7 +250,15 @@ Result<Message> decode(ByteView bytes) {
       message = std::move(m);
       break;
     }
-    case Type::certificates: message = Certificates{list(in)}; break;
+    case Type::certificates: {
+      Certificates m;
+      m.certificates = list(in);
+      const ByteView chain = in.sized16();
+      if (chain.size() > kMaxCertificate) in.fail();
+      m.chain = to_bytes(chain);
+      message = std::move(m);
+      break;
+    }
     case Type::manufactured: message = Manufactured{permanent(in)}; break;
     default: in.fail(); break;
   }

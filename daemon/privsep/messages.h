@@ -21,11 +21,12 @@
 // One that makes an identity has no node and no journal:
 //
 //   Manufacture              ->
-//                            <- MadeKeys | Failed   endorsement keys, to be certified
+//                            <- MadeKeys | Failed   to be certified
 //   Certificates             ->
 //                            <- Manufactured        and it ends
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <variant>
@@ -76,9 +77,13 @@ struct TakeIdentity {
 // First message, without descriptors.
 struct Manufacture {
   IdentityProfile profile = IdentityProfile::standard;
+  SecretBytes authorization;           // of LINEAGE and GENERATION (frame/lineage.h)
+  std::array<std::byte, 32> event{};   // digest of the first event
+  std::array<std::byte, 32> policy{};  // of the attestation key
 };
 struct Certificates {
   std::vector<Bytes> certificates;  // X.509, DER; in the order of the keys
+  Bytes chain;                      // what is between them and the root
 };
 struct Committed {
   std::uint64_t sequence = 0;
@@ -109,15 +114,15 @@ struct Denied {
   std::uint64_t sequence = 0;
   std::uint32_t suppressed = 0;  // refusals since the last message that were not reported
 };
-// The endorsement keys of a new identity, and the properties of its TPM (Part 2, 6.13) that belong
-// in their certificates.
+// The endorsement keys of a new identity, its attestation key, and the properties of its TPM (Part
+// 2, 6.13) that belong in their certificates.
 struct MadeKeys {
   std::uint32_t manufacturer = 0;
   std::string model;  // the vendor strings
   std::uint32_t firmware_version = 0;
   std::uint32_t spec_level = 0;
   std::uint32_t spec_revision = 0;
-  std::vector<Bytes> keys;  // TPMT_PUBLIC
+  std::vector<Bytes> keys;  // TPMT_PUBLIC; the attestation key is the last one
 };
 struct Manufactured {
   SecretBytes permanent;  // libtpms permanent state, powered off in order
@@ -137,8 +142,8 @@ bool is_crash(int wait_status);
 // A datagram must fit in a socket's default buffer, 208 KiB less what the kernel adds.
 inline constexpr std::size_t kMaxMessage = std::size_t{207} * 1024;
 inline constexpr std::size_t kMaxDescriptors = 4;
-inline constexpr std::size_t kMaxEndorsementKeys = 8;  // of an identity
-inline constexpr std::size_t kMaxCertificate = 2048;   // and of a key's public area
+inline constexpr std::size_t kMaxCertifiedKeys = 8;   // of an identity
+inline constexpr std::size_t kMaxCertificate = 2048;  // and of a key's public area
 
 SecretBytes encode(const Message& message);
 Result<Message> decode(ByteView bytes);

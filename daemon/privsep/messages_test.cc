@@ -41,6 +41,12 @@ Start full_start() {
   return s;
 }
 
+std::array<std::byte, 32> filled(unsigned char byte) {
+  std::array<std::byte, 32> out{};
+  out.fill(std::byte{byte});
+  return out;
+}
+
 std::vector<Message> one_of_each() {
   std::vector<Message> all;
   all.emplace_back(full_start());
@@ -54,14 +60,15 @@ std::vector<Message> one_of_each() {
   all.emplace_back(Stopped{77, true});
   all.emplace_back(Adopt{});
   all.emplace_back(TakeIdentity{to_secret(as_bytes("a new identity"))});
-  all.emplace_back(Manufacture{IdentityProfile::full});
+  all.emplace_back(
+      Manufacture{IdentityProfile::full, SecretBytes(32, std::byte{1}), filled(2), filled(3)});
   all.emplace_back(MadeKeys{0x49424d00,
                             "SW TPM",
                             0x20191023,
                             0,
                             164,
                             {to_bytes(as_bytes("one key")), to_bytes(as_bytes("another"))}});
-  all.emplace_back(Certificates{{to_bytes(as_bytes("certificate"))}});
+  all.emplace_back(Certificates{{to_bytes(as_bytes("certificate"))}, to_bytes(as_bytes("chain"))});
   all.emplace_back(Manufactured{to_secret(as_bytes("permanent"))});
   return all;
 }
@@ -154,10 +161,10 @@ TEST(Messages, ValuesThatNoSenderMeansAreRefused) {
 
 TEST(Messages, AnIdentityHasFewKeysAndSmallCertificates) {
   const auto fits = [](const std::vector<Bytes>& items) {
-    return decode(encode(Message{Certificates{items}})).has_value();
+    return decode(encode(Message{Certificates{items, {}}})).has_value();
   };
-  EXPECT_TRUE(fits(std::vector<Bytes>(kMaxEndorsementKeys, Bytes(kMaxCertificate))));
-  EXPECT_FALSE(fits(std::vector<Bytes>(kMaxEndorsementKeys + 1, Bytes(10))));
+  EXPECT_TRUE(fits(std::vector<Bytes>(kMaxCertifiedKeys, Bytes(kMaxCertificate))));
+  EXPECT_FALSE(fits(std::vector<Bytes>(kMaxCertifiedKeys + 1, Bytes(10))));
   EXPECT_FALSE(fits({Bytes(kMaxCertificate + 1)}));
   EXPECT_FALSE(fits({Bytes()}));
   EXPECT_FALSE(decode(encode(Message{Manufactured{}}))) << "no state at all";

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "frame/frame.h"
+#include "frame/lineage.h"
 
 namespace vtpm::worker {
 namespace {
@@ -83,9 +84,16 @@ KeyTemplate storage_root_key() {
   return {frame::kRhOwner, kHandle, 0, public_area(s)};
 }
 
+KeyTemplate attestation_key(ByteView policy) {
+  Bytes area = frame::attestation_key_head(policy);
+  Writer(area).u16(0).u16(0);  // x and y, of no length: the TPM makes them
+  return {frame::kRhEndorsement, frame::kAttestationKey, frame::kAttestationCertificate,
+          std::move(area)};
+}
+
 }  // namespace
 
-std::vector<KeyTemplate> key_templates(privsep::IdentityProfile profile) {
+std::vector<KeyTemplate> key_templates(privsep::IdentityProfile profile, ByteView policy) {
   using privsep::IdentityProfile;
   constexpr std::uint16_t kRsa2048 = 2048;
   std::vector<KeyTemplate> keys;
@@ -97,6 +105,7 @@ std::vector<KeyTemplate> key_templates(privsep::IdentityProfile profile) {
     keys.push_back(endorsement_key(kAlgEcc, kP256, Range::high, 0x01c00014));
   }
   keys.push_back(endorsement_key(kAlgEcc, kP384, Range::high, 0x01c00016));
+  keys.push_back(attestation_key(policy));
   keys.push_back(storage_root_key());
   return keys;
 }

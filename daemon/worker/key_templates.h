@@ -22,6 +22,7 @@ struct KeyTemplate {
 };
 
 // Endorsement keys first, the storage root key last.
-std::vector<KeyTemplate> key_templates(privsep::IdentityProfile profile);
+// The attestation key comes between: it signs by `policy` alone.
+std::vector<KeyTemplate> key_templates(privsep::IdentityProfile profile, ByteView policy);
 
 }  // namespace vtpm::worker

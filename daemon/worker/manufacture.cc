@@ -6,7 +6,9 @@
 
 #include "engine/engine.h"
 #include "frame/frame.h"
+#include "frame/lineage.h"
 #include "worker/key_templates.h"
+#include "worker/lineage_indices.h"
 #include "worker/own_command.h"
 
 namespace vtpm::worker {
@@ -122,9 +124,11 @@ Result<privsep::Certificates> have_certified(int manager, const privsep::MadeKey
 Result<void> manufacture(int manager, const privsep::Manufacture& order) {
   VTPM_TRY(const auto engine, engine::Engine::start({.origin = engine::Origin::fresh}));
   VTPM_CHECK(engine->startup_clear());
+  VTPM_CHECK(define_lineage(*engine, order.authorization));
+  VTPM_CHECK(advance_lineage(*engine, order.authorization, order.event));
   VTPM_TRY(privsep::MadeKeys made, describe(*engine));
   std::vector<std::uint32_t> indices;
-  for (const KeyTemplate& key : key_templates(order.profile)) {
+  for (const KeyTemplate& key : key_templates(order.profile, order.policy)) {
     VTPM_TRY(Bytes area, make_key(*engine, key));
     if (key.certificate_index == 0) continue;
     made.keys.push_back(std::move(area));
@@ -133,6 +137,7 @@ Result<void> manufacture(int manager, const privsep::Manufacture& order) {
   VTPM_TRY(const privsep::Certificates signed_keys, have_certified(manager, made));
   for (std::size_t i = 0; i < indices.size(); i++)
     VTPM_CHECK(write_certificate(*engine, indices[i], signed_keys.certificates[i]));
+  VTPM_CHECK(write_certificate(*engine, frame::kCertificateChain, signed_keys.chain));
   VTPM_CHECK(engine->shutdown_clear());
   VTPM_TRY(SecretBytes permanent, engine->permanent());
   return privsep::send_datagram(

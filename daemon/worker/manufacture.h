@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Manufacture: the life of a worker that makes an identity, and serves nobody.
 //
-// A TPM is manufactured, its endorsement keys and its storage root key are made by its own
-// commands, the manager certifies what it shows, the certificates go into NV. The result is a
+// A TPM is manufactured, LINEAGE and GENERATION take their first values, its keys are made by its
+// own commands, the manager certifies what it shows, the certificates go into NV. The result is a
 // permanent state that was powered off in order. Nothing of it is kept here.
 // Source: US 12,386,650, figure 7; Documentation/design/identity.rst.
 #pragma once

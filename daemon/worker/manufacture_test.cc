@@ -27,6 +27,12 @@ using privsep::MadeKeys;
 using privsep::Manufacture;
 using privsep::Manufactured;
 
+std::array<std::byte, 32> filled(unsigned char byte) {
+  std::array<std::byte, 32> out{};
+  out.fill(std::byte{byte});
+  return out;
+}
+
 class ManufactureTest : public WorkerTest {
  protected:
   void begin(IdentityProfile profile) {
@@ -41,7 +47,7 @@ class ManufactureTest : public WorkerTest {
       manager_.reset();
       ::_exit(worker::run(std::move(theirs)));
     }
-    tell(Manufacture{profile});
+    tell(Manufacture{profile, SecretBytes(32, std::byte{0x5c}), filled(0xe1), filled(0x90)});
   }
   // A manager whose certificates are as long as is usual, and tell the keys apart.
   SecretBytes make(IdentityProfile profile) {
@@ -50,6 +56,7 @@ class ManufactureTest : public WorkerTest {
     Certificates answer;
     for (std::size_t i = 0; i < keys_.keys.size(); i++)
       answer.certificates.emplace_back(1100 + i, std::byte{static_cast<unsigned char>(0x30 + i)});
+    answer.chain = Bytes(700, std::byte{0xca});
     tell(answer);
     SecretBytes made = expect<Manufactured>().permanent;
     EXPECT_EQ(status(), 0);
@@ -76,7 +83,7 @@ class ManufactureTest : public WorkerTest {
 
 TEST_F(ManufactureTest, MakesWhatToolsLookFor) {
   const SecretBytes made = make(IdentityProfile::standard);
-  ASSERT_EQ(keys_.keys.size(), 3U);
+  ASSERT_EQ(keys_.keys.size(), 4U);
   EXPECT_NE(keys_.manufacturer, 0U);
   EXPECT_FALSE(keys_.model.empty());
   EXPECT_FALSE(engine::is_blank(made).value());
@@ -84,10 +91,11 @@ TEST_F(ManufactureTest, MakesWhatToolsLookFor) {
   ASSERT_EQ(startup(*tpm), 0U);
   EXPECT_EQ(read_public(*tpm, 0x81010001), keys_.keys[0]);
   EXPECT_EQ(read_public(*tpm, 0x81010002), keys_.keys[1]);
+  EXPECT_EQ(read_public(*tpm, 0x81020001), keys_.keys[3]);
   EXPECT_FALSE(read_public(*tpm, 0x81000001).empty());
   // The certificates, whole; nobody writes or removes them with the owner's authorization.
-  const std::uint32_t indices[] = {0x01c00002, 0x01c0000a, 0x01c00016};
-  for (std::size_t i = 0; i < 3; i++) {
+  const std::uint32_t indices[] = {0x01c00002, 0x01c0000a, 0x01c00016, 0x01c90100};
+  for (std::size_t i = 0; i < 4; i++) {
     Bytes read;
     for (const std::uint16_t at : {0, 1024}) {
       const auto size = static_cast<std::uint16_t>(at == 0 ? 1024 : 1100 + i - 1024);
@@ -105,13 +113,30 @@ TEST_F(ManufactureTest, MakesWhatToolsLookFor) {
   }
 }
 
+TEST_F(ManufactureTest, KeepsWhereItComesFrom) {
+  const SecretBytes made = make(IdentityProfile::ecc);
+  auto tpm = must_start({Origin::restore, made});
+  ASSERT_EQ(startup(*tpm), 0U);
+  const auto read = [&tpm](std::uint32_t index, std::uint16_t size) {
+    const Reply reply = engine::testing::run(*tpm, 0x14e, {engine::testing::kOwner, index}, 1,
+                                             Parameters().u16(size).u16(0).bytes);
+    EXPECT_EQ(reply.rc, 0U) << std::hex << index;
+    return reply.rc == 0 ? Bytes(reply.body.begin() + 6, reply.body.begin() + 6 + size) : Bytes();
+  };
+  EXPECT_EQ(read(0x01c00100, 700), Bytes(700, std::byte{0xca}));
+  // SHA-256 of 32 zeros and the digest of the event, by sha256sum.
+  EXPECT_EQ(to_hex(read(0x01000711, 32)),
+            "633eaa029dfe17a774404a8ecdd741c8a6dd881164cceca79f13a1540e3e4174");
+  EXPECT_EQ(to_hex(read(0x01000712, 8)), "0000000000000001");
+}
+
 TEST_F(ManufactureTest, EveryTemplateMakesItsKeyAgain) {
   const SecretBytes made = make(IdentityProfile::full);
-  ASSERT_EQ(keys_.keys.size(), 5U);
+  ASSERT_EQ(keys_.keys.size(), 6U);
   auto tpm = must_start({Origin::restore, made});
   ASSERT_EQ(startup(*tpm), 0U);
   std::size_t i = 0;
-  for (const KeyTemplate& key : key_templates(IdentityProfile::full)) {
+  for (const KeyTemplate& key : key_templates(IdentityProfile::full, filled(0x90))) {
     if (key.hierarchy != kEndorsement) continue;
     const Bytes parameters =
         Parameters().u16(4).u16(0).u16(0).sized(key.public_area).u16(0).u32(0).bytes;
@@ -131,13 +156,13 @@ TEST_F(ManufactureTest, TwoAreNeverTheSame) {
     make(IdentityProfile::ecc);
     keys.insert(keys_.keys.begin(), keys_.keys.end());
   }
-  EXPECT_EQ(keys.size(), 8U);
+  EXPECT_EQ(keys.size(), 12U);
 }
 
 TEST_F(ManufactureTest, NothingComesOfItWithoutCertificates) {
   begin(IdentityProfile::ecc);
   expect<MadeKeys>();
-  tell(Certificates{{Bytes(10, std::byte{1})}});
+  tell(Certificates{{Bytes(10, std::byte{1})}, {}});
   expect<Failed>();
   EXPECT_NE(status(), 0);
 }

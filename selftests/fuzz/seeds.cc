@@ -9,7 +9,10 @@
 #include "engine/blank_template.h"
 #include "engine/libtpms_host.h"
 #include "engine/state_blob.h"
+#include "frame/lineage.h"
 #include "frame_case.h"
+#include "identity/descent.h"
+#include "identity/lineage.h"
 #include "identity/test_keys.h"
 #include "journal/layout.h"
 #include "privsep/fork_messages.h"
@@ -71,21 +74,22 @@ void messages(Corpus corpus) {
   start.node = NodeKind::socket;
   start.mode = DeviceMode::read_write;
   start.checkpoint = some_checkpoint();
-  const std::vector<Message> all = {start,
-                                    Stop{Stop::How::power_off},
-                                    Committed{41, 2},
-                                    Refused{"no room"},
-                                    Ready{true},
-                                    Failed{"no state"},
-                                    Commit{some_checkpoint()},
-                                    Denied{0x131, 3, 0, 0x156, 42, 1},
-                                    Stopped{42, true},
-                                    Adopt{},
-                                    TakeIdentity{SecretBytes(40, std::byte{1})},
-                                    Manufacture{IdentityProfile::ecc},
-                                    MadeKeys{1, "model", 2, 3, 4, {Bytes(90, std::byte{2})}},
-                                    Certificates{{Bytes(30, std::byte{3})}},
-                                    Manufactured{SecretBytes(40, std::byte{4})}};
+  const std::vector<Message> all = {
+      start,
+      Stop{Stop::How::power_off},
+      Committed{41, 2},
+      Refused{"no room"},
+      Ready{true},
+      Failed{"no state"},
+      Commit{some_checkpoint()},
+      Denied{0x131, 3, 0, 0x156, 42, 1},
+      Stopped{42, true},
+      Adopt{},
+      TakeIdentity{SecretBytes(40, std::byte{1})},
+      Manufacture{IdentityProfile::ecc, SecretBytes(32, std::byte{4}), {}, {}},
+      MadeKeys{1, "model", 2, 3, 4, {Bytes(90, std::byte{2})}},
+      Certificates{{Bytes(30, std::byte{3})}, Bytes(20, std::byte{5})},
+      Manufactured{SecretBytes(40, std::byte{4})}};
   for (const Message& message : all) corpus.put(encode(message));
   for (const ForkMessage& message :
        {ForkMessage{ForkRequest{1, {}, 2}}, ForkMessage{Forked{1, 77, 0}},
@@ -189,6 +193,35 @@ void endorsement_keys(Corpus corpus) {
   }
 }
 
+// An event, a log of two, what a certificate and a record say, and an attestation key.
+void lineages(Corpus corpus) {
+  using namespace identity;
+  Lineage lineage;
+  lineage.family_key = SecretBytes(20, std::byte{1});
+  lineage.family_certificate = Bytes(30, std::byte{2});
+  lineage.authorization = SecretBytes(32, std::byte{3});
+  lineage.certificates = {Bytes(10, std::byte{4}), Bytes(12, std::byte{5})};
+  Event event;
+  event.device.bytes.fill(std::byte{6});
+  lineage.log.push_back({event, Bytes(8, std::byte{7})});
+  event.parent = event.device;
+  event.kind = EventKind::clone;
+  event.generation = 2;
+  event.parent_lineage = replay(lineage.log).value().lineage;
+  lineage.log.push_back({event, Bytes(8, std::byte{8})});
+  corpus.put(with_kind(0, as_bytes(to_text(lineage.log))));
+  corpus.put(with_kind(1, encode(Descent{})));
+  corpus.put(with_kind(1, encode(Descent{.generation = 300, .parent = Digest{}})));
+  corpus.put(with_kind(2, encode(lineage)));
+  const auto form = testing::kForms[4];
+  const Key key = testing::generate(form);
+  Bytes area = frame::attestation_key_head(Digest{});
+  Writer(area)
+      .sized16(testing::number_of(key, OSSL_PKEY_PARAM_EC_PUB_X, 32))
+      .sized16(testing::number_of(key, OSSL_PKEY_PARAM_EC_PUB_Y, 32));
+  corpus.put(with_kind(3, area));
+}
+
 void texts(Corpus corpus) {
   for (const std::string_view text :
        {"web", "a-b_c.d", "0b2ed7bb-3e14-4d0c-9c52-4a0f2bfa5c11", "it's", "a\\b\n\t",
@@ -209,6 +242,7 @@ int main(int argc, char** argv) {
   const std::filesystem::path root = argv[1];
   endorsement_keys({root, "endorsement_key"});
   frames({root, "frame"});
+  lineages({root, "lineage"});
   messages({root, "messages"});
   records({root, "records"});
   swtpm({root, "swtpm"});

@@ -398,16 +398,16 @@ TEST_F(Verbs, CaShowAndExport) {
   state.root.set_sha256("\xab\x01");
   state.root.set_not_before(1'762'178'531);
   state.root.set_not_after(253402300799);
-  state.root.set_certified(3);
+  state.root.set_families(3);
   EXPECT_EQ(run({"ca", "show"}), 0) << err;
   EXPECT_EQ(out,
             "subject      CN=root\\x1b\nsha256       AB:01\nvalid from   2025-11-03\n"
-            "valid until  no end\ncertified    3 since vtpmd started\n");
+            "valid until  no end\nfamilies     3 certified since vtpmd started\n");
   EXPECT_EQ(run({"ca", "show", "-o", "json"}), 0);
   EXPECT_EQ(json()["sha256"], "ab01");
   EXPECT_EQ(json()["not_before"], "2025-11-03");
   EXPECT_EQ(json()["not_after"], nullptr);
-  EXPECT_EQ(json()["certified"], 3);
+  EXPECT_EQ(json()["families"], 3);
   EXPECT_EQ(json()["certificate"], state.root.pem());
 
   EXPECT_EQ(run({"ca", "export"}), 0);

@@ -36,16 +36,16 @@ Json to_json(const v1::CaCertificateReply& root) {
           {"sha256", to_hex(as_bytes(root.sha256()))},
           {"not_before", day(root.not_before())},
           {"not_after", root.not_after() >= kNoEnd ? Json(nullptr) : Json(day(root.not_after()))},
-          {"certified", root.certified()},
+          {"families", root.families()},
           {"certificate", root.pem()}};
 }
 
 Exit show(Session& session, const v1::CaCertificateReply& root) {
   session.print(
       fmt::format("subject      {}\nsha256       {}\nvalid from   {}\nvalid until  {}\n"
-                  "certified    {} since vtpmd started\n",
+                  "families     {} certified since vtpmd started\n",
                   printable(root.subject()), fingerprint(root.sha256()), day(root.not_before()),
-                  day(root.not_after()), root.certified()));
+                  day(root.not_after()), root.families()));
   return Exit::ok;
 }
 

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "device/new_identity.h"
+
+#include <ctime>
+#include <utility>
+
+#include "identity/attestation_key.h"
+
+namespace vtpm::device {
+
+Result<NewIdentity> NewIdentity::found(const identity::Authority& authority,
+                                       identity::EventKind kind, const Uuid& device,
+                                       privsep::DeviceKind device_kind) {
+  VTPM_TRY(identity::Family family, authority.found_family());
+  NewIdentity made(std::move(family), device);
+  made.lineage_.family_key = made.family_.private_key();
+  made.lineage_.family_certificate = made.family_.certificate();
+  made.lineage_.authorization.resize(identity::kLineageAuthorization);
+  VTPM_CHECK(fill_random(made.lineage_.authorization));
+  identity::Event birth{.kind = kind, .device = device, .time = std::time(nullptr)};
+  VTPM_CHECK(fill_random(birth.random));
+  VTPM_CHECK(made.happen(birth, device_kind));
+  return made;
+}
+
+Result<void> NewIdentity::happen(const identity::Event& event, privsep::DeviceKind device_kind) {
+  VTPM_TRY(event_, identity::digest_of(event));
+  VTPM_TRY(identity::SignedEvent entry, family_.sign(event));
+  lineage_.log.push_back(std::move(entry));
+  VTPM_TRY(const identity::Standing standing, identity::replay(lineage_.log));
+  descent_ = {.lineage = standing.lineage,
+              .generation = standing.generation,
+              .kind = static_cast<std::uint8_t>(device_kind)};
+  return {};
+}
+
+Result<privsep::Manufacture> NewIdentity::order(privsep::IdentityProfile profile) const {
+  privsep::Manufacture order{
+      .profile = profile, .authorization = lineage_.authorization, .event = event_, .policy = {}};
+  VTPM_TRY(order.policy, identity::attestation_policy(descent_.lineage, descent_.generation));
+  return order;
+}
+
+Result<privsep::Certificates> NewIdentity::certify(const privsep::MadeKeys& made) {
+  if (made.keys.size() < 2)
+    return fail(ErrorCode::invalid_argument, "the worker shows too few keys");
+  const identity::KeySubject subject{.device = device_,
+                                     .manufacturer = made.manufacturer,
+                                     .model = made.model,
+                                     .firmware_version = made.firmware_version,
+                                     .spec_level = made.spec_level,
+                                     .spec_revision = made.spec_revision,
+                                     .descent = descent_};
+  privsep::Certificates out;
+  for (std::size_t i = 0; i + 1 < made.keys.size(); i++) {
+    VTPM_TRY(out.certificates.emplace_back(),
+             family_.certify_endorsement_key(made.keys[i], subject));
+  }
+  VTPM_TRY(out.certificates.emplace_back(),
+           family_.certify_attestation_key(made.keys.back(), subject));
+  out.chain = family_.certificate();
+  lineage_.certificates = out.certificates;
+  return out;
+}
+
+}  // namespace vtpm::device

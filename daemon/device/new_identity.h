@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// NewIdentity: an identity that is being made, as the manager sees it: the event that brings it
+// about, what the worker is told of it, and the certificates of what the worker shows.
+//
+// The event is fixed, signed and digested before any worker knows of it; so the manager knows what
+// LINEAGE and GENERATION become, and certifies an attestation key for these values alone.
+// Source: Documentation/design/identity.rst; US 2014/0040890, figure 7.
+#pragma once
+
+#include <vector>
+
+#include "base/uuid.h"
+#include "identity/authority.h"
+#include "identity/lineage.h"
+#include "privsep/messages.h"
+
+namespace vtpm::device {
+
+class NewIdentity {
+ public:
+  // One without a forebear, by EventKind::create or promote: a family of its own.
+  static Result<NewIdentity> found(const identity::Authority& authority, identity::EventKind kind,
+                                   const Uuid& device, privsep::DeviceKind device_kind);
+
+  [[nodiscard]] Result<privsep::Manufacture> order(privsep::IdentityProfile profile) const;
+  // What a worker shows is not trusted: if one of the keys is not what the templates give, there is
+  // no certificate for any. Once.
+  Result<privsep::Certificates> certify(const privsep::MadeKeys& made);
+  // For the device's record, when certify() is done.
+  [[nodiscard]] const identity::Lineage& lineage() const { return lineage_; }
+
+ private:
+  NewIdentity(identity::Family family, const Uuid& device)
+      : family_(std::move(family)), device_(device) {}
+  // Adds the event to the log, and says what follows from it.
+  Result<void> happen(const identity::Event& event, privsep::DeviceKind device_kind);
+
+  identity::Family family_;
+  Uuid device_;
+  identity::Digest event_{};  // its digest
+  identity::Descent descent_;
+  identity::Lineage lineage_;
+};
+
+}  // namespace vtpm::device

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+// Issuer: a key that certifies others, with the certificate that says so: X.509v3 (RFC 5280), ECDSA
+// over P-384 with SHA-384, without end. No I/O: who owns one keeps its key. Const calls from one
+// thread at a time.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/bytes.h"
+#include "base/result.h"
+
+struct evp_pkey_st;
+struct x509_st;
+
+namespace vtpm::identity {
+
+class Issuer {
+ public:
+  // A new key; `what` and a part of its fingerprint are its name. `above` certifies it; nullptr: it
+  // does so itself.
+  static Result<Issuer> create(const std::string& what, const Issuer* above);
+  // From what private_key() and certificate() gave. CORRUPT: they are none, or do not belong
+  // together. Who signed the certificate is not looked at.
+  static Result<Issuer> load(ByteView private_key, ByteView certificate);
+  Issuer(Issuer&&) noexcept;
+  Issuer& operator=(Issuer&&) noexcept;
+  ~Issuer();
+
+  [[nodiscard]] const SecretBytes& private_key() const { return private_key_; }  // DER, PKCS #8
+  [[nodiscard]] const Bytes& certificate() const { return certificate_; }        // DER
+  [[nodiscard]] bool signed_by(const Issuer& other) const;
+
+  // DER of `certificate`, to which it adds who issued it, and a signature.
+  [[nodiscard]] Result<Bytes> issue(x509_st* certificate) const;
+  // ECDSA with SHA-384, DER.
+  [[nodiscard]] Result<Bytes> sign(ByteView message) const;
+
+ private:
+  struct Freed {
+    void operator()(evp_pkey_st* key) const;
+    void operator()(x509_st* certificate) const;
+  };
+  Issuer() = default;
+
+  SecretBytes private_key_;
+  Bytes certificate_;
+  std::unique_ptr<evp_pkey_st, Freed> key_;
+  std::unique_ptr<x509_st, Freed> own_;
+};
+
+}  // namespace vtpm::identity

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// format (1) | sized family key | sized family certificate | sized authorization | sized seed bytes
+// | number of certificates (1) | sized certificates | sized log, as text; sizes of 2 bytes.
+#include "identity/lineage.h"
+
+#include <algorithm>
+
+namespace vtpm::identity {
+namespace {
+
+constexpr std::uint8_t kFormat = 1;
+
+}  // namespace
+
+SecretBytes encode(const Lineage& lineage) {
+  SecretBytes out;
+  SecretWriter writer(out);
+  writer.u8(kFormat)
+      .sized16(lineage.family_key)
+      .sized16(lineage.family_certificate)
+      .sized16(lineage.authorization)
+      .sized16(lineage.seed_bytes)
+      .u8(static_cast<std::uint8_t>(lineage.certificates.size()));
+  for (const Bytes& certificate : lineage.certificates) writer.sized16(certificate);
+  const std::string log = to_text(lineage.log);
+  writer.sized16(as_bytes(log));
+  return out;
+}
+
+Result<Lineage> decode_lineage(ByteView bytes) {
+  Reader in(bytes);
+  Lineage lineage;
+  const bool known = in.u8() == kFormat;
+  lineage.family_key = to_secret(in.sized16());
+  lineage.family_certificate = to_bytes(in.sized16());
+  lineage.authorization = to_secret(in.sized16());
+  lineage.seed_bytes = to_secret(in.sized16());
+  const std::uint8_t certificates = in.u8();
+  for (unsigned i = 0; i < certificates && in.ok(); i++)
+    lineage.certificates.push_back(to_bytes(in.sized16()));
+  auto log = parse_log(as_text(in.sized16()));
+  if (!known || !in.done() || !log || log->empty() || lineage.certificates.empty() ||
+      lineage.authorization.size() != kLineageAuthorization)
+    return fail(ErrorCode::corrupt, "what the record says of the device's lineage cannot be read",
+                "restore the store from a backup, or upgrade vtpmd");
+  lineage.log = *std::move(log);
+  return lineage;
+}
+
+}  // namespace vtpm::identity
