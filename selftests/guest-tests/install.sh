@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # install.sh: what `sudo make install` does, for real, in the guest: DKMS builds the module for the
 # running kernel, modprobe finds it, udev names the nodes, systemd runs vtpmd and the fork server by their
-# units, a client works through restarts of both, and uninstall leaves nothing but the state. Prints TAP.
+# units, a client works through restarts of both, the host key moves to a credential and to a TPM, and uninstall
+# leaves nothing but the state. Prints TAP.
 #   selftests/guest/run --kernel 6.12 --timeout 900 selftests/guest-tests/install.sh
 # VTPM_BUILD: the folder with vtpmd, vtpm-engine and vtpmctl (default build/release).
 #
@@ -16,6 +17,7 @@ build=${VTPM_BUILD:-$repository/build/release}
 version=$(sed -n 's/^project(vtpm VERSION \([0-9.]*\).*/\1/p' "$repository/daemon/CMakeLists.txt")
 release=$(uname -r)
 work=/run/install-test
+dropin=/etc/systemd/system/vtpmd.service.d
 cd "$repository" || exit 1
 if [ "${VTPM_GUEST:-}" != 1 ]; then
 	echo "install.sh: it installs into / and starts services: run it in the guest" >&2
@@ -47,6 +49,7 @@ boot_systemd() {
 		echo 0 >/sys/fs/cgroup/install-test/cgroup.procs
 		exec unshare --cgroup bash -c "
 			mount -t cgroup2 cgroup2 /sys/fs/cgroup
+			mount --make-rshared / # as on a host: credentials of a service are mounted outside of it
 			exec env -i PATH=$PATH container=install-test /lib/systemd/systemd --unit=basic.target --show-status=no"
 	' </dev/null >$work/systemd.log 2>&1 &
 	local i
@@ -146,7 +149,16 @@ end_work() {
 	tail -n 3 "$work/client"
 	wait "$client"
 }
-as_observer() { setpriv --reuid=nobody --regid=vtpm --clear-groups "$@"; }
+# as GROUP COMMAND...
+as() { setpriv --reuid=nobody --regid="$1" --clear-groups "${@:2}"; }
+# with LINE...: a drop-in of vtpmd's unit, and vtpmd runs with it
+with() {
+	mkdir -p "$dropin"
+	printf '%s\n' '[Service]' "$@" >"$dropin/test.conf"
+	systemctl daemon-reload
+	systemctl restart vtpmd
+}
+keeper() { vtpmctl --socket "$work/host/admin.sock" "$@"; }
 leftovers() {
 	find /usr/bin /usr/sbin /usr/libexec /usr/include/vtpm /usr/share/{man,vtpm,bash-completion,zsh} /etc/systemd \
 		/usr/lib/{systemd,udev,sysusers.d} /usr/src /var/lib/dkms "/lib/modules/$release" /run/vtpm /run/vtpm-engine \
@@ -206,8 +218,8 @@ is "but not in the read-only device" fails \
 	tpm2_createprimary -Q -T device:/dev/vtpm-by/name/golden-rm -G ecc -c $work/no.ctx
 node=$(readlink -f /dev/vtpm-by/name/web)
 
-is "group vtpm may observe" as_observer vtpmctl list
-is "and nothing else" fails as_observer vtpmctl stop web
+is "group vtpm may observe" as vtpm vtpmctl list
+is "and nothing else" fails as vtpm vtpmctl stop web
 is "an attacker in the service could do little (systemd-analyze security)" \
 	systemd-analyze security --no-pager --threshold=6 vtpmd.service
 is "and one in the fork server not much" systemd-analyze security --no-pager --threshold=25 vtpm-engine.service
@@ -257,10 +269,46 @@ is "install over a running vtpmd" selftests/install --build "$build"
 is "the worker has not noticed, as the engine is the same" eventually same_worker
 is "the client has lost nothing" end_work
 is "the device has its PCR" same_pcr
-is "stop the devices" vtpmctl stop --release web golden
+
+# What the installation guide and vtpmd(8) say about other keys and other people.
+groupadd -r vtpm-admin
+mkdir -p /etc/credstore.encrypted
+head -c 32 /dev/urandom | systemd-creds encrypt --name=vtpm-host-key - /etc/credstore.encrypted/vtpm-host-key 2>/dev/null
+credential=LoadCredentialEncrypted=vtpm-host-key
+is "the host key moves to a credential of systemd" with $credential \
+	'Environment="VTPMD_OPTIONS=--host-key credential:vtpm-host-key --old-host-key file:/var/lib/vtpm/host.key"' || finish
+rm /var/lib/vtpm/host.key
+is "which is all that vtpmd needs, and a group controls it" with $credential SupplementaryGroups=vtpm-admin \
+	'Environment="VTPMD_OPTIONS=--host-key credential:vtpm-host-key --admin-group vtpm-admin"'
+is "the device has its PCR" same_pcr
+is "a member of the group creates a device, on a socket" as vtpm-admin vtpmctl create vm --node socket --start
+is "a stranger creates none" fails as nogroup vtpmctl create other
+is "nor may he observe" fails as nogroup vtpmctl list
+is "the socket answers" tpm2_getrandom -T swtpm:path=/run/vtpm/sockets/vm 8
+
+# The TPM of this host is a device of another vtpmd.
+mkdir $work/host
+/usr/sbin/vtpmd --cert-profile ecc --state-dir $work/host/state --run-dir $work/host 2>$work/host.log &
+host=$!
+is "another vtpmd runs" eventually keeper -q list
+is "there is a TPM" keeper create host --start
+is "udev names it" eventually test -c /dev/vtpm-by/name/host-rm
+tpm=$(readlink -f /dev/vtpm-by/name/host-rm)
+is "the host key moves to it" with $credential SupplementaryGroups=tss PrivateDevices=no "DeviceAllow=$tpm rw" \
+	"Environment=\"VTPMD_OPTIONS=--host-key tpm:device:$tpm --old-host-key credential:vtpm-host-key\"" || finish
+rm /etc/credstore.encrypted/vtpm-host-key
+is "which is all that vtpmd needs" with SupplementaryGroups=tss PrivateDevices=no "DeviceAllow=$tpm rw" \
+	"Environment=\"VTPMD_OPTIONS=--host-key tpm:device:$tpm\""
+is "the device has its PCR" same_pcr
+rm -r "$dropin"
+
+is "stop the devices" vtpmctl stop --release web golden vm
+is "stop the other one" keeper delete --force --release host
+kill $host
+is "the other vtpmd ends" wait $host
 is "uninstall" selftests/install --uninstall --version "$version"
 is "nothing is left" nothing_left
-is "but the state" test -s /var/lib/vtpm/store.db -a -s /var/lib/vtpm/host.key
+is "but the state" test -s /var/lib/vtpm/store.db -a -s /var/lib/vtpm/host.key.tpm
 is "the module is unloaded" test ! -e /sys/module/vtpm
 is "modprobe does not find it" fails modprobe -q vtpm
 is "uninstall again" selftests/install --uninstall --version "$version"
