@@ -3,6 +3,9 @@
 import os
 import subprocess
 
+# The certificate between the root and those of keys, as the TPM shows it.
+FAMILY = "tpm2_nvread 0x01c00100 | openssl x509 -inform der -out family.pem"
+
 
 class Device:
     """A device of vtpmd's, of which `view` is what vtpmctl says, and a folder for what tools write."""
