@@ -4,15 +4,40 @@
 namespace vtpm {
 namespace {
 constexpr std::uint32_t kMagic = 0x76746370;  // "vtcp"
-constexpr std::uint16_t kVersion = 1;
+constexpr std::uint16_t kWithoutRedo = 1;
+constexpr std::uint16_t kWithRedo = 2;
+constexpr std::size_t kLengths = 1 + 4 + 4;  // around a redo's command and reply
+
+Result<void> decode_redo(Reader& in, std::vector<Redo>& out) {
+  const ByteView all = in.sized32();
+  if (all.empty()) return fail(ErrorCode::corrupt, "checkpoint: no command to be redone");
+  if (all.size() > kMaxRedo)
+    return fail(ErrorCode::too_large, "checkpoint: the commands to be redone are over their limit");
+  Reader each(all);
+  while (!each.rest().empty() && each.ok()) {
+    Redo& redo = out.emplace_back();
+    redo.locality = each.u8();
+    redo.command = to_secret(each.sized32());
+    redo.reply = to_secret(each.sized32());
+  }
+  if (!each.ok()) return fail(ErrorCode::corrupt, "checkpoint: a command to be redone is cut off");
+  return {};
+}
+
 }  // namespace
 
+std::size_t encoded_size(const Redo& redo) {
+  return kLengths + redo.command.size() + redo.reply.size();
+}
+
 SecretBytes encode(const Checkpoint& c) {
+  std::size_t redo_size = 0;
+  for (const Redo& redo : c.redo) redo_size += encoded_size(redo);
   SecretBytes out;
-  out.reserve(96 + c.permanent.size() + c.volatile_state.size() + c.reply.size());
+  out.reserve(96 + c.permanent.size() + c.volatile_state.size() + c.reply.size() + redo_size);
   SecretWriter(out)
       .u32(kMagic)
-      .u16(kVersion)
+      .u16(c.redo.empty() ? kWithoutRedo : kWithRedo)
       .bytes(c.boot_id)
       .u64(c.incarnation)
       .u64(c.permanent_version)
@@ -20,13 +45,18 @@ SecretBytes encode(const Checkpoint& c) {
       .sized32(c.permanent)
       .sized32(c.volatile_state)
       .sized32(c.reply);
+  if (c.redo.empty()) return out;
+  SecretWriter(out).u32(static_cast<std::uint32_t>(redo_size));
+  for (const Redo& redo : c.redo)
+    SecretWriter(out).u8(redo.locality).sized32(redo.command).sized32(redo.reply);
   return out;
 }
 
 Result<Checkpoint> decode_checkpoint(ByteView bytes) {
   Reader in(bytes);
   if (in.u32() != kMagic) return fail(ErrorCode::corrupt, "checkpoint: wrong magic number");
-  if (const auto version = in.u16(); in.ok() && version != kVersion)
+  const std::uint16_t version = in.u16();
+  if (in.ok() && version != kWithoutRedo && version != kWithRedo)
     return fail(ErrorCode::unsupported, "checkpoint: format version " + std::to_string(version),
                 "it was written by a newer version of vtpmd; upgrade this host");
   Checkpoint c;
@@ -37,6 +67,7 @@ Result<Checkpoint> decode_checkpoint(ByteView bytes) {
   const ByteView permanent = in.sized32();
   const ByteView volatile_state = in.sized32();
   const ByteView reply = in.sized32();
+  if (version == kWithRedo) VTPM_CHECK(decode_redo(in, c.redo));
   if (!in.done()) return fail(ErrorCode::corrupt, "checkpoint: truncated or followed by garbage");
   if (permanent.size() > kMaxPermanentState || volatile_state.size() > kMaxVolatileState ||
       reply.size() > kMaxReply)

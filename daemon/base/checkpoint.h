@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cstdint>
+#include <vector>
 
 #include "base/bytes.h"
 #include "base/result.h"
@@ -24,6 +25,16 @@ using PowerId = std::array<std::byte, 16>;  // one power cycle of a kernel node 
 inline constexpr std::size_t kMaxPermanentState = std::size_t{160} * 1024;
 inline constexpr std::size_t kMaxVolatileState = std::size_t{32} * 1024;
 inline constexpr std::size_t kMaxReply = 4096;
+inline constexpr std::size_t kMaxRedo = std::size_t{3} * 1024;  // of all of them, encoded
+
+// A command that was executed after the volatile state was taken, and is executed again after that
+// is loaded. Only a command whose effect and reply follow from frame, locality and state alone
+// (policy::Effect::replayable) may be kept so: it is far less to write than a volatile state.
+struct Redo {
+  std::uint8_t locality = 0;
+  SecretBytes command;
+  SecretBytes reply;  // what it answered; what it answers again, or the checkpoint is corrupt
+};
 
 struct Checkpoint {
   BootId boot_id{};                     // the volatile part counts only in the same boot
@@ -33,11 +44,14 @@ struct Checkpoint {
   SecretBytes permanent;                // libtpms permanent blob; empty = as the store has it
   SecretBytes volatile_state;           // libtpms volatile blob; empty = powered off
   SecretBytes reply;                    // to the command `sequence`; sent again if asked again
+  std::vector<Redo> redo;               // in order; `sequence` and `reply` are the last one's
 };
 
 // The one encoding, in journal slots, in messages and inside sealed records. decode() refuses
 // anything that encode() cannot have made.
 SecretBytes encode(const Checkpoint& checkpoint);
+// How many bytes of kMaxRedo a command takes.
+std::size_t encoded_size(const Redo& redo);
 Result<Checkpoint> decode_checkpoint(ByteView bytes);
 
 }  // namespace vtpm

@@ -23,6 +23,13 @@ Checkpoint sample() {
   return c;
 }
 
+Checkpoint with_redo() {
+  Checkpoint c = sample();
+  c.redo.push_back({2, to_secret(as_bytes("first")), to_secret(as_bytes("1"))});
+  c.redo.push_back({0, to_secret(as_bytes("second")), c.reply});
+  return c;
+}
+
 void expect_same(const Checkpoint& a, const Checkpoint& b) {
   EXPECT_EQ(a.boot_id, b.boot_id);
   EXPECT_EQ(a.incarnation, b.incarnation);
@@ -31,6 +38,12 @@ void expect_same(const Checkpoint& a, const Checkpoint& b) {
   EXPECT_EQ(a.permanent, b.permanent);
   EXPECT_EQ(a.volatile_state, b.volatile_state);
   EXPECT_EQ(a.reply, b.reply);
+  ASSERT_EQ(a.redo.size(), b.redo.size());
+  for (std::size_t i = 0; i < a.redo.size(); ++i) {
+    EXPECT_EQ(a.redo[i].locality, b.redo[i].locality);
+    EXPECT_EQ(a.redo[i].command, b.redo[i].command);
+    EXPECT_EQ(a.redo[i].reply, b.redo[i].reply);
+  }
 }
 
 TEST(Checkpoint, RoundTrips) {
@@ -38,7 +51,8 @@ TEST(Checkpoint, RoundTrips) {
   largest.permanent.assign(kMaxPermanentState, std::byte{1});
   largest.volatile_state.assign(kMaxVolatileState, std::byte{2});
   largest.reply.assign(kMaxReply, std::byte{3});
-  for (const Checkpoint& c : {Checkpoint{}, sample(), largest}) {
+  largest.redo.push_back({4, SecretBytes(kMaxRedo - 9, std::byte{4}), {}});
+  for (const Checkpoint& c : {Checkpoint{}, sample(), with_redo(), largest}) {
     const auto back = decode_checkpoint(encode(c));
     ASSERT_TRUE(back.has_value()) << back.error().message;
     expect_same(*back, c);
@@ -60,10 +74,24 @@ TEST(Checkpoint, FormatIsPinned) {
             "766f6c6174696c65207374617465"
             "00000005"
             "7265706c79");
+  const std::string with = to_hex(encode(with_redo()));
+  EXPECT_EQ(with.substr(8, 4), "0002");
+  EXPECT_EQ(with.substr(to_hex(encode(sample())).size()),
+            "00000023"
+            "02"
+            "00000005"
+            "6669727374"
+            "00000001"
+            "31"
+            "00"
+            "00000006"
+            "7365636f6e64"
+            "00000005"
+            "7265706c79");
 }
 
 TEST(Checkpoint, EveryTruncationIsRefused) {
-  const SecretBytes whole = encode(sample());
+  const SecretBytes whole = encode(with_redo());
   for (std::size_t size = 0; size < whole.size(); size++) {
     // A copy of its own, so that a read past the end is one past the allocation.
     const Bytes part(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size));
@@ -74,7 +102,7 @@ TEST(Checkpoint, EveryTruncationIsRefused) {
 }
 
 TEST(Checkpoint, GarbageBehindItIsRefused) {
-  SecretBytes longer = encode(sample());
+  SecretBytes longer = encode(with_redo());
   longer.push_back(std::byte{0});
   EXPECT_EQ(decode_checkpoint(longer).error().code, ErrorCode::corrupt);
   SecretBytes twice = encode(sample());
@@ -85,7 +113,7 @@ TEST(Checkpoint, GarbageBehindItIsRefused) {
 
 TEST(Checkpoint, OtherVersionsAndFormatsAreToldApart) {
   SecretBytes newer = encode(sample());
-  newer[5] = std::byte{2};
+  newer[5] = std::byte{3};
   const auto result = decode_checkpoint(newer);
   ASSERT_FALSE(result.has_value());
   EXPECT_EQ(result.error().code, ErrorCode::unsupported);
@@ -96,11 +124,12 @@ TEST(Checkpoint, OtherVersionsAndFormatsAreToldApart) {
 }
 
 TEST(Checkpoint, PartsOverTheirLimitAreRefused) {
-  for (int part = 0; part < 3; part++) {
+  for (int part = 0; part < 4; part++) {
     Checkpoint c = sample();
     if (part == 0) c.permanent.resize(kMaxPermanentState + 1);
     if (part == 1) c.volatile_state.resize(kMaxVolatileState + 1);
     if (part == 2) c.reply.resize(kMaxReply + 1);
+    if (part == 3) c.redo.push_back({0, SecretBytes(kMaxRedo), {}});
     const auto result = decode_checkpoint(encode(c));
     ASSERT_FALSE(result.has_value()) << part;
     EXPECT_EQ(result.error().code, ErrorCode::too_large) << part;
@@ -118,7 +147,7 @@ TEST(Checkpoint, LengthsThatLieAreRefused) {
 // Whatever decodes is what encode() makes: no two encodings of one checkpoint.
 TEST(Checkpoint, RandomBytesAreRefusedOrCanonical) {
   std::mt19937 random(20240229);
-  const SecretBytes good = encode(sample());
+  const SecretBytes good = encode(with_redo());
   int decoded = 0;
   for (int i = 0; i < 20000; i++) {
     SecretBytes bytes = good;

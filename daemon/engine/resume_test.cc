@@ -45,6 +45,22 @@ class Resume : public ::testing::Test {
     EXPECT_EQ(run(*tpm_, 0x12a, {kOwner}, 1, Parameters().u16(0).sized(pub.bytes).bytes).rc, 0U);
     EXPECT_EQ(run(*tpm_, 0x134, {kOwner, 0x01500003}, 1).rc, 0U);
   }
+  // The fields that change by the passing of time alone, and those of a resume.
+  Offsets moving_fields() {
+    const SecretBytes earlier = state_of(*tpm_);
+    pause();
+    (void)get_random(*tpm_, 1);  // libtpms looks at its clock in a command
+    const SecretBytes later = state_of(*tpm_);
+    const VolatileLayout layout = parse_volatile(later).value();
+    Offsets moving;  // whole fields: of a clock, what moved and what it is a part of
+    for (const std::size_t i : differing(earlier, later)) add(moving, i < 7 ? 0 : i - 7, 15);
+    add(moving, layout.drbg_seed.offset, layout.drbg_seed.size);
+    add(moving, layout.clock, 8);
+    add(moving, layout.host_clock, 8);
+    add(moving, later.size() - 20, 20);  // the hash
+    EXPECT_LT(moving.size(), 250U) << "too much moves for a comparison";
+    return moving;
+  }
   // The worker ends and another one goes on.
   void park_and_wake() {
     permanent_ = tpm_->permanent().value();
@@ -59,19 +75,8 @@ class Resume : public ::testing::Test {
 };
 
 TEST_F(Resume, LeavesTheStateAsItWasButForTime) {
-  const SecretBytes earlier = state_of(*tpm_);
-  pause();
-  (void)get_random(*tpm_, 1);  // libtpms looks at its clock in a command
+  const Offsets moving = moving_fields();
   const SecretBytes before = state_of(*tpm_);
-  const VolatileLayout layout = parse_volatile(before).value();
-  Offsets moving;  // whole fields: of a clock, what moved and what it is a part of
-  for (const std::size_t i : differing(earlier, before)) add(moving, i < 7 ? 0 : i - 7, 15);
-  add(moving, layout.drbg_seed.offset, layout.drbg_seed.size);
-  add(moving, layout.clock, 8);
-  add(moving, layout.host_clock, 8);
-  add(moving, before.size() - 20, 20);  // the hash
-  EXPECT_LT(moving.size(), 250U) << "too much moves for a comparison";
-
   park_and_wake();
   pause();
   const SecretBytes after = state_of(*tpm_);
@@ -79,6 +84,48 @@ TEST_F(Resume, LeavesTheStateAsItWasButForTime) {
   for (const std::size_t i : differing(before, after))
     EXPECT_TRUE(moving.contains(i)) << "byte " << i << " of " << after.size();
   EXPECT_EQ(to_hex(tpm_->permanent().value()), to_hex(permanent_));
+}
+
+// What a journal is spared a whole state for: a PCR command that is executed again leads to the
+// same.
+TEST_F(Resume, PcrCommandsDoneAgainLeadToTheSameState) {
+  std::vector<std::pair<std::uint8_t, Bytes>> commands;
+  for (std::uint32_t i = 0; i < 24; i++) {
+    const Bytes digest(32, static_cast<std::byte>(i));
+    commands.emplace_back(
+        i % 3, command(0x182, {i % 17}, 1, Parameters().u32(1).u16(0x0b).raw(digest).bytes));
+    commands.emplace_back(0, command(0x13c, {i}, 1, Parameters().sized(Bytes(i * 40)).bytes));
+    if (i % 5 == 0) commands.emplace_back(0, command(0x13d, {16}, 1));
+    if (i % 7 == 0) commands.emplace_back(3, command(0x13d, {20}, 1));
+  }
+  const Offsets moving = moving_fields();
+  const SecretBytes start = state_of(*tpm_);
+  const SecretBytes permanent = tpm_->permanent().value();
+  (void)tpm_->take_permanent_changed();
+  std::vector<Bytes> replies;
+  const auto execute = [&](Bytes& reply, const auto& each) {
+    reply = to_bytes(tpm_->process(each.second, each.first).value());
+  };
+  for (const auto& each : commands) {
+    execute(replies.emplace_back(), each);
+    (void)get_random(*tpm_, 3);  // a read between them is not written down
+  }
+  EXPECT_FALSE(tpm_->take_permanent_changed());
+  const SecretBytes before = state_of(*tpm_);
+  EXPECT_GT(differing(start, before).size(), 500U) << "the commands change little";
+
+  tpm_.reset();
+  tpm_ = must_start({Origin::restore, permanent, start, true});
+  for (std::size_t i = 0; i < commands.size(); i++) {
+    Bytes reply;
+    execute(reply, commands[i]);
+    EXPECT_EQ(to_hex(reply), to_hex(replies[i])) << i;
+  }
+  const SecretBytes after = state_of(*tpm_);
+  ASSERT_EQ(after.size(), before.size());
+  for (const std::size_t i : differing(before, after))
+    EXPECT_TRUE(moving.contains(i)) << "byte " << i << " of " << after.size();
+  EXPECT_EQ(to_hex(tpm_->permanent().value()), to_hex(permanent));
 }
 
 TEST_F(Resume, CausesNoPermanentWrite) {

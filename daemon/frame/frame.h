@@ -43,12 +43,15 @@ inline constexpr std::uint32_t kCcNvIncrement = 0x134;
 inline constexpr std::uint32_t kCcNvExtend = 0x136;
 inline constexpr std::uint32_t kCcNvWrite = 0x137;
 inline constexpr std::uint32_t kCcNvWriteLock = 0x138;
+inline constexpr std::uint32_t kCcPcrEvent = 0x13c;
+inline constexpr std::uint32_t kCcPcrReset = 0x13d;
 inline constexpr std::uint32_t kCcStartup = 0x144;
 inline constexpr std::uint32_t kCcContextLoad = 0x161;
 inline constexpr std::uint32_t kCcFlushContext = 0x165;
 inline constexpr std::uint32_t kCcReadPublic = 0x173;
 inline constexpr std::uint32_t kCcGetCapability = 0x17a;
 inline constexpr std::uint32_t kCcGetTestResult = 0x17c;
+inline constexpr std::uint32_t kCcPcrExtend = 0x182;
 
 // Capabilities used by name (Part 2, 6.12).
 inline constexpr std::uint32_t kCapHandles = 1;

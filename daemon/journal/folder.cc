@@ -86,9 +86,39 @@ Result<SlotHeader> read_slot_header(int fd, std::size_t index) {
   return slot;
 }
 
+// Adds what was executed since `commit_number`.
+Result<void> read_redo(int fd, std::uint64_t commit_number, Checkpoint& checkpoint) {
+  SecretBytes area(kRedoSize);
+  VTPM_CHECK(read_at(fd, area, kRedoOffset));
+  std::size_t size = 0;
+  for (const Redo& redo : checkpoint.redo) size += encoded_size(redo);
+  for (std::size_t at = 0; at + sizeof commit_number <= area.size();) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, area.data() + at, sizeof word);
+    if (word != commit_number) return {};
+    Reader in(ByteView(area).subspan(at + sizeof word));
+    const std::size_t length = in.u32();
+    Reader entry(in.bytes(length));
+    const std::uint64_t sequence = entry.u64();
+    Redo redo;
+    redo.locality = entry.u8();
+    redo.command = to_secret(entry.sized32());
+    redo.reply = to_secret(entry.sized32());
+    size += encoded_size(redo);
+    if (!in.ok() || !entry.done() || sequence <= checkpoint.sequence || size > kMaxRedo ||
+        redo.reply.size() > kMaxReply)
+      return fail(ErrorCode::corrupt, "journal: an impossible command to be redone");
+    checkpoint.sequence = sequence;
+    checkpoint.reply = redo.reply;
+    checkpoint.redo.push_back(std::move(redo));
+    at = behind(at, length);
+  }
+  return {};
+}
+
 // The newest slot that counts must be sound. The older one is no substitute: a worker that could
 // spoil its newest checkpoint would choose to be rolled back.
-Result<std::optional<Checkpoint>> read_newest(int fd, const Header& header) {
+Result<std::optional<Checkpoint>> read_newest(int fd, const Header& header, bool with_redo) {
   VTPM_TRY(const SlotHeader first, read_slot_header(fd, 0));
   VTPM_TRY(const SlotHeader second, read_slot_header(fd, 1));
   const SlotHeader& newest = first.commit_number > second.commit_number ? first : second;
@@ -98,6 +128,7 @@ Result<std::optional<Checkpoint>> read_newest(int fd, const Header& header) {
   VTPM_TRY(Checkpoint checkpoint, decode_checkpoint(encoded));
   if (!check(header, checkpoint))
     return fail(ErrorCode::corrupt, "journal: a checkpoint that does not belong here");
+  if (with_redo) VTPM_CHECK(read_redo(fd, newest.commit_number, checkpoint));
   return checkpoint;
 }
 
@@ -174,16 +205,17 @@ Result<std::optional<Folder::Found>> Folder::read(const Uuid& device) const {
   if (!file) return fail_errno("cannot open a journal", errno);
   struct stat st{};
   if (::fstat(file.get(), &st) != 0) return fail_errno("cannot look at a journal", errno);
-  if (!S_ISREG(st.st_mode) || st.st_uid != ::geteuid() ||
-      st.st_size != static_cast<off_t>(kFileSize))
+  const bool with_redo = st.st_size == static_cast<off_t>(kFileSize);
+  const bool of_version_1 = st.st_size == static_cast<off_t>(kRedoOffset);
+  if (!S_ISREG(st.st_mode) || st.st_uid != ::geteuid() || !(with_redo || of_version_1))
     return fail(ErrorCode::corrupt, "journal: not a file that we made");
   Bytes page(kPageSize);
   VTPM_CHECK(read_at(file.get(), page, 0));
   Found found;
-  VTPM_TRY(found.header, decode_header(page));
+  VTPM_TRY(found.header, decode_header(page, of_version_1 ? kVersionWithoutRedo : kVersion));
   if (found.header.device != device)
     return fail(ErrorCode::corrupt, "journal: it is another device's");
-  VTPM_TRY(found.newest, read_newest(file.get(), found.header));
+  VTPM_TRY(found.newest, read_newest(file.get(), found.header, with_redo));
   return found;
 }
 

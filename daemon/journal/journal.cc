@@ -17,9 +17,9 @@
 namespace vtpm::journal {
 namespace {
 
-// The commit word of a slot. Slots begin on pages, so it is aligned.
-std::atomic_ref<std::uint64_t> commit_word(std::byte* slot) {
-  return std::atomic_ref<std::uint64_t>(*reinterpret_cast<std::uint64_t*>(slot));
+// The commit word of a slot or of a command to be redone. They begin on multiples of 8.
+std::atomic_ref<std::uint64_t> commit_word(std::byte* place) {
+  return std::atomic_ref<std::uint64_t>(*reinterpret_cast<std::uint64_t*>(place));
 }
 static_assert(std::atomic_ref<std::uint64_t>::is_always_lock_free);
 
@@ -47,11 +47,13 @@ Result<Journal> Journal::map(UniqueFd file) {
 Journal::Journal(Journal&& other) noexcept
     : base_(std::exchange(other.base_, nullptr)),
       commits_(other.commits_),
+      redo_(other.redo_),
       header_(other.header_) {}
 
 Journal& Journal::operator=(Journal&& other) noexcept {
   std::swap(base_, other.base_);
   std::swap(commits_, other.commits_);
+  std::swap(redo_, other.redo_);
   std::swap(header_, other.header_);
   return *this;
 }
@@ -88,7 +90,29 @@ Result<void> Journal::commit(const Checkpoint& checkpoint) {
   // 3. The slot counts. A release store: the content is written before it.
   word.store(number, std::memory_order_release);
   commits_ = number;
+  redo_ = 0;
   return {};
+}
+
+bool Journal::append(std::uint64_t sequence, const Redo& redo) {
+  if (!redo_) return false;
+  const std::size_t length = sizeof sequence + encoded_size(redo);
+  const std::size_t next = behind(*redo_, length);
+  if (next + sizeof(std::uint64_t) > kRedoSize) return false;
+  std::byte* const area = base_ + kRedoOffset;
+
+  // As a commit: the end of the list moves first, then the content comes, then it counts.
+  commit_word(area + next).store(0, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  SecretBytes content;
+  content.reserve(length);
+  SecretWriter(content).u64(sequence).u8(redo.locality).sized32(redo.command).sized32(redo.reply);
+  std::byte* const entry = area + *redo_;
+  store_be32(entry + sizeof(std::uint64_t), static_cast<std::uint32_t>(length));
+  std::memcpy(entry + kRedoHeader, content.data(), content.size());
+  commit_word(entry).store(commits_, std::memory_order_release);
+  redo_ = next;
+  return true;
 }
 
 }  // namespace vtpm::journal

@@ -7,6 +7,9 @@
 // process's stores become visible in program order to whoever reads after its death, and ramfs does
 // not outlive the host's power. Everything read is checked all the same: the worker is untrusted.
 //
+// Behind the slots is room for commands that were executed since the newest of them, so that not
+// each needs a slot. Such a list counts entry by entry, and ends with the next slot.
+//
 // One file per incarnation: a stopped worker that wakes writes into a file nobody reads any more.
 #pragma once
 
@@ -70,11 +73,15 @@ class Journal {
   // of another boot or of a later incarnation than the journal, full if the numbers of commits are
   // used up; nothing is changed then.
   Result<void> commit(const Checkpoint& checkpoint);
+  // Adds a command to the last commit, under its sequence number. No file operation. False if there
+  // is no room, or nothing that was committed through this mapping: then it needs a commit.
+  bool append(std::uint64_t sequence, const Redo& redo);
 
  private:
   Journal() = default;
   std::byte* base_ = nullptr;
-  std::uint64_t commits_ = 0;  // the number of the last one
+  std::uint64_t commits_ = 0;        // the number of the last one
+  std::optional<std::size_t> redo_;  // where the next entry goes; none before the first commit
   Header header_;
 };
 

@@ -350,6 +350,100 @@ TEST_F(JournalTest, WantsRamfs) {
   EXPECT_EQ(::umount2(mount_point.c_str(), MNT_DETACH), 0);
 }
 
+Redo some_redo(std::uint64_t sequence, std::size_t size = 65) {
+  return {static_cast<std::uint8_t>(sequence % 5),
+          SecretBytes(size, static_cast<std::byte>(sequence)),
+          SecretBytes(19, static_cast<std::byte>(sequence * 3))};
+}
+bool same(const Redo& a, const Redo& b) {
+  return a.locality == b.locality && a.command == b.command && a.reply == b.reply;
+}
+
+TEST_F(JournalTest, AddsCommandsToACheckpointUntilThereIsNoRoom) {
+  const Header header = some_header();
+  const Checkpoint first = some_checkpoint(header, 1);
+  auto journal = Journal::map(folder().create(header, &first).value()).value();
+  EXPECT_FALSE(journal.append(2, some_redo(2))) << "nothing was committed through this mapping";
+  std::uint64_t sequence = 10;
+  for (int round = 0; round < 4; round++) {
+    const Checkpoint base = some_checkpoint(header, sequence);
+    ASSERT_TRUE(journal.commit(base));
+    EXPECT_TRUE(same(*folder().read(header.device).value()->newest, base));
+    std::size_t added = 0;
+    for (++sequence; journal.append(sequence, some_redo(sequence, 50 + sequence % 20));) {
+      const Checkpoint found = *folder().read(header.device).value()->newest;
+      ASSERT_EQ(found.redo.size(), ++added);
+      EXPECT_EQ(found.sequence, sequence);
+      EXPECT_EQ(found.reply, some_redo(sequence).reply);
+      EXPECT_EQ(found.volatile_state, base.volatile_state);
+      for (std::size_t i = 0; i < added; i++) {
+        const std::uint64_t each = sequence - added + 1 + i;
+        EXPECT_TRUE(same(found.redo[i], some_redo(each, 50 + each % 20)));
+      }
+      EXPECT_TRUE(decode_checkpoint(encode(found)));
+      sequence++;
+    }
+    EXPECT_GT(added, 20U);
+    EXPECT_EQ(folder().read(header.device).value()->newest->sequence, sequence - 1);
+  }
+}
+
+TEST_F(JournalTest, ACommandThatIsTooLongNeedsACommit) {
+  const Header header = some_header();
+  auto journal = Journal::map(folder().create(header, nullptr).value()).value();
+  ASSERT_TRUE(journal.commit(some_checkpoint(header, 1)));
+  EXPECT_FALSE(journal.append(2, some_redo(2, kRedoSize)));
+  EXPECT_TRUE(journal.append(2, some_redo(2, kRedoSize - 100)));
+  EXPECT_FALSE(journal.append(3, some_redo(3)));
+}
+
+// A client's bytes lie where an entry's word may be looked for later.
+TEST_F(JournalTest, WhatLiesBehindTheListIsNoCommand) {
+  const Header header = some_header();
+  auto journal = Journal::map(folder().create(header, nullptr).value()).value();
+  ASSERT_TRUE(journal.commit(some_checkpoint(header, 1)));
+  const std::uint64_t next_number = 2;
+  Redo hostile = some_redo(2, 1600);
+  for (std::size_t at = 3; at + 8 <= hostile.command.size(); at += 8)
+    std::memcpy(hostile.command.data() + at, &next_number, sizeof next_number);
+  ASSERT_TRUE(journal.append(2, hostile));
+  ASSERT_TRUE(journal.commit(some_checkpoint(header, 3)));
+  for (std::uint64_t sequence = 4; journal.append(sequence, some_redo(sequence)); sequence++)
+    EXPECT_EQ(folder().read(header.device).value()->newest->sequence, sequence);
+}
+
+TEST_F(JournalTest, RefusesADamagedListOfCommands) {
+  const Header header = some_header();
+  const std::size_t second = kRedoOffset + behind(0, 8 + encoded_size(some_redo(2)));
+  const auto damaged = [&](std::size_t offset, ByteView bytes) {
+    auto journal = Journal::map(folder().create(header, nullptr).value()).value();
+    EXPECT_TRUE(journal.commit(some_checkpoint(header, 1)));
+    for (std::uint64_t sequence = 2; sequence < 5; sequence++)
+      EXPECT_TRUE(journal.append(sequence, some_redo(sequence)));
+    EXPECT_EQ(folder().read(header.device).value()->newest->redo.size(), 3U);
+    overwrite(header.device, offset, bytes);
+    return read_error(header.device);
+  };
+  const Bytes zeros(8);
+  const Bytes ones(8, std::byte{0xff});
+  EXPECT_EQ(damaged(second + 8, ByteView(ones).first(4)), ErrorCode::corrupt);  // length
+  EXPECT_EQ(damaged(second + 8, ByteView(zeros).first(4)), ErrorCode::corrupt);
+  EXPECT_EQ(damaged(second + 12, zeros), ErrorCode::corrupt);  // the sequence goes back
+  EXPECT_EQ(damaged(second + 21, ByteView(ones).first(4)), ErrorCode::corrupt);  // size of command
+}
+
+// An upgrade finds journals of workers that had no room for commands.
+TEST_F(JournalTest, ReadsTheFormatBefore) {
+  const Header header = some_header();
+  const Checkpoint first = some_checkpoint(header, 6);
+  ASSERT_TRUE(folder().create(header, &first));
+  ASSERT_EQ(::truncate(file_of(header.device).c_str(), kRedoOffset), 0);
+  EXPECT_EQ(read_error(header.device), ErrorCode::unsupported) << "cut off, but of this version";
+  const Bytes version = {std::byte{0}, std::byte{0}, std::byte{0}, std::byte{1}};
+  overwrite(header.device, 4, version);
+  EXPECT_TRUE(same(*folder().read(header.device).value()->newest, first));
+}
+
 // A writer that is killed anywhere leaves a whole checkpoint: the last one it had reported done,
 // or the one after it.
 TEST_F(JournalTest, SurvivesAKillAtAnyMoment) {
@@ -367,7 +461,9 @@ TEST_F(JournalTest, SurvivesAKillAtAnyMoment) {
       auto journal = Journal::map(std::move(file));
       if (!journal) ::_exit(1);
       for (std::uint64_t sequence = 1;; sequence++) {
-        if (!journal->commit(some_checkpoint(header, sequence, 20000 + sequence % 7))) ::_exit(2);
+        if ((sequence % 4 == 1 || !journal->append(sequence, some_redo(sequence))) &&
+            !journal->commit(some_checkpoint(header, sequence, 20000 + sequence % 7)))
+          ::_exit(2);
         if (::write(out.get(), &sequence, sizeof sequence) != sizeof sequence) ::_exit(3);
       }
     }
@@ -394,8 +490,12 @@ TEST_F(JournalTest, SurvivesAKillAtAnyMoment) {
       commits_seen++;
       EXPECT_GE(newest->sequence, acknowledged);
       EXPECT_LE(newest->sequence, acknowledged + 1);
-      EXPECT_TRUE(
-          same(*newest, some_checkpoint(header, newest->sequence, 20000 + newest->sequence % 7)));
+      const std::uint64_t base = newest->sequence - newest->redo.size();
+      EXPECT_EQ(base % 4, 1U);
+      for (std::size_t i = 0; i < newest->redo.size(); i++)
+        EXPECT_TRUE(same(newest->redo[i], some_redo(base + 1 + i)));
+      EXPECT_EQ(newest->volatile_state,
+                some_checkpoint(header, base, 20000 + base % 7).volatile_state);
     }
     ASSERT_TRUE(folder().remove(header.device));
   }

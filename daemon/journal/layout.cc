@@ -7,7 +7,6 @@
 namespace vtpm::journal {
 namespace {
 constexpr std::uint32_t kMagic = 0x76746a6c;  // "vtjl"
-constexpr std::uint32_t kVersion = 1;
 }  // namespace
 
 Bytes encode_header(const Header& header) {
@@ -25,12 +24,12 @@ Bytes encode_header(const Header& header) {
   return page;
 }
 
-Result<Header> decode_header(ByteView page) {
+Result<Header> decode_header(ByteView page, std::uint32_t version) {
   Reader in(page);
   if (page.size() != kPageSize || in.u32() != kMagic)
     return fail(ErrorCode::corrupt, "journal: no header");
-  if (const auto version = in.u32(); version != kVersion)
-    return fail(ErrorCode::unsupported, "journal: format version " + std::to_string(version),
+  if (const auto found = in.u32(); found != version)
+    return fail(ErrorCode::unsupported, "journal: format version " + std::to_string(found),
                 "it was written by another version of vtpmd");
   Header header;
   header.device.bytes = in.array<16>();

@@ -64,9 +64,18 @@ ByteView capability_data(ByteView reply, std::uint32_t capability) {
   return plain && in.u32() == capability && in.ok() ? in.rest() : ByteView{};
 }
 
+// What extends and resets PCRs draws no random number and reads no clock. Nothing else was found to
+// be so: a ContextSave that is executed again differs, and so does every nonce of a session.
+bool is_replayable(const frame::Command& command) {
+  return (command.code == frame::kCcPcrExtend || command.code == frame::kCcPcrEvent ||
+          command.code == frame::kCcPcrReset) &&
+         command.session_count == 1 && command.sessions()[0].handle == frame::kRsPassword;
+}
+
 // Sessions roll their nonces, and a wrong authorization may be counted.
 Effect effect_of(const Rule& rule, const frame::Command& command) {
-  return command.tag == frame::kTagSessions ? Effect::volatile_state : rule.effect;
+  if (command.tag != frame::kTagSessions) return rule.effect;
+  return is_replayable(command) ? Effect::replayable : Effect::volatile_state;
 }
 
 Reason check(const Rule& rule, const frame::Parsed& parsed, const Facts& facts) {
@@ -178,7 +187,9 @@ void Gate::patch_reply(ByteView frame, MutableByteView reply) const {
 }
 
 Effect effect_of(const Decision& decision, std::uint32_t response_code) {
-  return response_code == frame::kRcFailure ? Effect::volatile_state : decision.effect;
+  if (response_code == frame::kRcFailure) return Effect::volatile_state;
+  const bool failed = response_code != frame::kRcSuccess;
+  return decision.effect == Effect::replayable && failed ? Effect::volatile_state : decision.effect;
 }
 
 }  // namespace vtpm::policy

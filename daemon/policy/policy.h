@@ -52,9 +52,10 @@ enum class Reason : std::uint8_t {
 std::string_view to_string(Reason reason);
 
 // What a command changes, and so what must be kept before its reply leaves: nothing (a read without
-// sessions, which never fails into the dictionary-attack count), or something. Whether the
-// permanent state changed the engine itself tells.
-enum class Effect : std::uint8_t { none, volatile_state };
+// sessions, which never fails into the dictionary-attack count), or something. Of the latter,
+// replayable ones depend on nothing but frame, locality and state, so that keeping the frame keeps
+// the effect. Whether the permanent state changed the engine itself tells.
+enum class Effect : std::uint8_t { none, volatile_state, replayable };
 
 struct Decision {
   bool allow = false;
@@ -94,7 +95,7 @@ class Gate {
 };
 
 // The effect of a command that was decided on and executed: an engine that answers TPM_RC_FAILURE
-// has entered failure mode, which is a state.
+// has entered failure mode, which is a state. Only a success is replayable.
 Effect effect_of(const Decision& decision, std::uint32_t response_code);
 
 }  // namespace vtpm::policy

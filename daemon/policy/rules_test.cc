@@ -127,8 +127,25 @@ TEST(Effect, OnlyReadsWithoutSessionsLeaveNothing) {
     EXPECT_EQ(effect(with, 0x98e), Effect::volatile_state) << rule.name;
     if (rule.verdict != Verdict::allow) continue;
     const Decision read_only = Gate({}).decide(test::plain(info), 0);
-    EXPECT_EQ(effect_of(read_only, 0), info.auth_handles > 0 ? Effect::volatile_state : expected)
+    const bool nothing = info.auth_handles == 0 && expected == Effect::none;
+    EXPECT_EQ(effect_of(read_only, 0) == Effect::none, nothing) << rule.name;
+  }
+}
+
+TEST(Effect, OnlyPcrCommandsWithAPasswordAreReplayable) {
+  const std::set<std::string> replayable = words("PCR_Extend PCR_Event PCR_Reset");
+  constexpr std::uint32_t hmac_session = 0x02000000;
+  for (const Rule& rule : rules()) {
+    const std::vector<std::uint32_t> handles(frame::find_command(rule.code)->handles, 0);
+    const Bytes password = test::command(rule.code, handles, {frame::kRsPassword});
+    EXPECT_EQ(effect(password, 0), replayable.contains(std::string(rule.name))
+                                       ? Effect::replayable
+                                       : Effect::volatile_state)
         << rule.name;
+    EXPECT_EQ(effect(password, 0x98e), Effect::volatile_state) << rule.name;
+    EXPECT_EQ(effect(password, frame::kRcFailure), Effect::volatile_state) << rule.name;
+    const Bytes audited = test::command(rule.code, handles, {frame::kRsPassword, hmac_session});
+    EXPECT_EQ(effect(audited, 0), Effect::volatile_state) << rule.name;
   }
 }
 

@@ -115,6 +115,8 @@ TEST_F(Datagram, TheLargestStartFits) {
   start.checkpoint.volatile_state.resize(kMaxVolatileState);
   start.checkpoint.reply.resize(kMaxReply);
   start.measurements.resize(kMaxEvents);
+  Redo& redo = start.checkpoint.redo.emplace_back();
+  redo.command.resize(kMaxRedo - encoded_size(redo));
   const SecretBytes bytes = encode(Message{start});
   ASSERT_LE(bytes.size(), kMaxMessage);
   ASSERT_TRUE(send_datagram(a_.get(), bytes));

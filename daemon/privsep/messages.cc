@@ -206,6 +206,7 @@ Result<Message> decode(ByteView bytes) {
     case Type::commit: {
       Commit m;
       VTPM_TRY(m.checkpoint, decode_checkpoint(in.sized32()));
+      if (!m.checkpoint.redo.empty()) in.fail();  // the store gets states, not ways to them
       message = std::move(m);
       break;
     }

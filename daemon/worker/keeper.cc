@@ -20,21 +20,25 @@ std::optional<ByteView> Keeper::reply_of(std::uint64_t sequence) const {
   return last_.reply;
 }
 
-Result<void> Keeper::keep(std::uint64_t sequence, ByteView reply, policy::Effect effect) {
+Result<void> Keeper::keep(const channel::Frame& command, ByteView reply, policy::Effect effect) {
   const bool permanent_changed = engine_.take_permanent_changed();
   if (!permanent_changed && effect == policy::Effect::none) return {};
-  last_.sequence = sequence;
-  last_.reply.assign(reply.begin(), reply.end());
+  last_.sequence = command.sequence;
+  last_.reply = to_secret(reply);
+  if (!permanent_changed && effect == policy::Effect::replayable && journal_is_last_ &&
+      journal_.append(command.sequence, {command.locality, to_secret(command.bytes), last_.reply}))
+    return {};
+  return keep_state(permanent_changed);
+}
+
+Result<void> Keeper::keep_now() { return keep_state(engine_.take_permanent_changed()); }
+
+Result<void> Keeper::keep_state(bool permanent_changed) {
   VTPM_TRY(last_.volatile_state, engine_.volatile_state());
   if (permanent_changed || mode_ == policy::Mode::read_only) {
     VTPM_TRY(last_.permanent, engine_.permanent());
   }
   return permanent_changed && mode_ == policy::Mode::read_write ? to_store() : to_journal();
-}
-
-Result<void> Keeper::keep_now() {
-  const SecretBytes reply = last_.reply;
-  return keep(last_.sequence, reply, policy::Effect::volatile_state);
 }
 
 Result<void> Keeper::keep_as_read_write() {
@@ -53,9 +57,14 @@ Result<void> Keeper::keep_powered_off() {
   return mode_ == policy::Mode::read_write ? to_store() : to_journal();
 }
 
-Result<void> Keeper::to_journal() { return journal_.commit(last_); }
+Result<void> Keeper::to_journal() {
+  VTPM_CHECK(journal_.commit(last_));
+  journal_is_last_ = true;
+  return {};
+}
 
 Result<void> Keeper::to_store() {
+  journal_is_last_ = false;
   const std::uint64_t version = last_.permanent_version + 1;
   // Lent to the message, as it can be large.
   privsep::Message commit{privsep::Commit{std::move(last_)}};

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "base/checkpoint.h"
+#include "channel/channel.h"
 #include "engine/engine.h"
 #include "journal/journal.h"
 #include "policy/policy.h"
@@ -16,6 +17,7 @@ namespace vtpm::worker {
 
 // Holds the last checkpoint's identity and decides where the next one goes:
 //   the permanent state changed  -> the store, through the manager, durably (read-write devices);
+//   a replayable command         -> the journal, behind the last checkpoint there, as it came;
 //   anything else changed        -> the journal.
 // A read-only device has no state in the store: both parts go to the journal.
 class Keeper {
@@ -27,8 +29,8 @@ class Keeper {
   [[nodiscard]] std::optional<ByteView> reply_of(std::uint64_t sequence) const;
   [[nodiscard]] std::uint64_t last_sequence() const { return last_.sequence; }
 
-  // Keeps what the command `sequence` did. An error means: the reply must not leave.
-  Result<void> keep(std::uint64_t sequence, ByteView reply, policy::Effect effect);
+  // Keeps what the command did. An error means: the reply must not leave.
+  Result<void> keep(const channel::Frame& command, ByteView reply, policy::Effect effect);
   // Keeps the state as it is now, outside any command (power-on, reset).
   Result<void> keep_now();
   // The device is read-write from here on: the store gets all of it, and makes it so.
@@ -46,6 +48,7 @@ class Keeper {
   std::optional<privsep::Message> take_postponed();
 
  private:
+  Result<void> keep_state(bool permanent_changed);
   Result<void> to_store();
   Result<void> to_journal();
 
@@ -53,7 +56,8 @@ class Keeper {
   journal::Journal journal_;
   engine::Engine& engine_;
   policy::Mode mode_;
-  Checkpoint last_;
+  Checkpoint last_;               // but for what was done since, if the journal is told of that
+  bool journal_is_last_ = false;  // and not the store: commands can be added to it
   std::optional<privsep::Committed> answered_;  // the last commit
   std::deque<privsep::Message> postponed_;
 };

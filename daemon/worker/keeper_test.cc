@@ -85,6 +85,9 @@ class KeeperTest : public ::testing::Test {
     EXPECT_TRUE(message && std::holds_alternative<Commit>(*message));
     return std::get<Commit>(*message).checkpoint;
   }
+  static channel::Frame command(std::uint64_t sequence) {
+    return {.sequence = sequence, .locality = 2, .bytes = as_bytes("command")};
+  }
   static ByteView reply(std::string_view text) { return as_bytes(text); }
 
   TemporaryFolder folder_;
@@ -113,7 +116,7 @@ TEST_F(KeeperTest, ACheckpointWithoutAReplyAnswersNothing) {
 
 TEST_F(KeeperTest, KeepsNothingOfACommandWithoutEffect) {
   Keeper keeper = make(Mode::read_write);
-  ASSERT_TRUE(keeper.keep(31, reply("r31"), Effect::none));
+  ASSERT_TRUE(keeper.keep(command(31), reply("r31"), Effect::none));
   EXPECT_EQ(in_journal().sequence, 30U);
   EXPECT_EQ(keeper.last_sequence(), 30U);
   EXPECT_FALSE(keeper.reply_of(31));
@@ -122,7 +125,7 @@ TEST_F(KeeperTest, KeepsNothingOfACommandWithoutEffect) {
 
 TEST_F(KeeperTest, AVolatileEffectGoesToTheJournalWithoutThePermanentState) {
   Keeper keeper = make(Mode::read_write);
-  ASSERT_TRUE(keeper.keep(31, reply("r31"), Effect::volatile_state));
+  ASSERT_TRUE(keeper.keep(command(31), reply("r31"), Effect::volatile_state));
   const Checkpoint kept = in_journal();
   EXPECT_EQ(kept.sequence, 31U);
   EXPECT_EQ(kept.permanent_version, 10U);
@@ -137,7 +140,7 @@ TEST_F(KeeperTest, APermanentEffectGoesToTheStoreWhateverThePolicyThought) {
   Keeper keeper = make(Mode::read_write);
   engine_.changed = true;
   tell(Committed{31, 11});
-  ASSERT_TRUE(keeper.keep(31, reply("r31"), Effect::none));
+  ASSERT_TRUE(keeper.keep(command(31), reply("r31"), Effect::none));
   const auto commit = asked();
   ASSERT_TRUE(commit);
   EXPECT_EQ(commit->sequence, 31U);
@@ -147,7 +150,7 @@ TEST_F(KeeperTest, APermanentEffectGoesToTheStoreWhateverThePolicyThought) {
   EXPECT_EQ(as_text(commit->volatile_state), "V");
   EXPECT_EQ(in_journal().sequence, 30U);
   // What comes next builds on the new version, and carries no copy of the permanent state.
-  ASSERT_TRUE(keeper.keep(32, reply("r32"), Effect::volatile_state));
+  ASSERT_TRUE(keeper.keep(command(32), reply("r32"), Effect::volatile_state));
   EXPECT_EQ(in_journal().permanent_version, 11U);
   EXPECT_TRUE(in_journal().permanent.empty());
 }
@@ -155,11 +158,11 @@ TEST_F(KeeperTest, APermanentEffectGoesToTheStoreWhateverThePolicyThought) {
 TEST_F(KeeperTest, AReadOnlyDeviceKeepsBothPartsInTheJournalAlways) {
   Keeper keeper = make(Mode::read_only);
   engine_.permanent_text = "P1";
-  ASSERT_TRUE(keeper.keep(31, reply("r"), Effect::volatile_state));
+  ASSERT_TRUE(keeper.keep(command(31), reply("r"), Effect::volatile_state));
   EXPECT_EQ(as_text(in_journal().permanent), "P1");
   engine_.changed = true;
   engine_.permanent_text = "P2";
-  ASSERT_TRUE(keeper.keep(32, reply("r"), Effect::none));
+  ASSERT_TRUE(keeper.keep(command(32), reply("r"), Effect::none));
   EXPECT_EQ(as_text(in_journal().permanent), "P2");
   EXPECT_EQ(in_journal().sequence, 32U);
   ASSERT_TRUE(keeper.keep_powered_off());
@@ -167,12 +170,57 @@ TEST_F(KeeperTest, AReadOnlyDeviceKeepsBothPartsInTheJournalAlways) {
   EXPECT_FALSE(asked());
 }
 
+TEST_F(KeeperTest, AReplayableCommandIsAddedToTheLastCheckpointInTheJournal) {
+  Keeper keeper = make(Mode::read_write);
+  ASSERT_TRUE(keeper.keep(command(31), reply("r31"), Effect::replayable));
+  EXPECT_TRUE(in_journal().redo.empty()) << "there was no checkpoint of this worker's";
+  engine_.volatile_text = "later";
+  ASSERT_TRUE(keeper.keep(command(32), reply("r32"), Effect::replayable));
+  ASSERT_TRUE(keeper.keep(command(33), reply("r33"), Effect::none));
+  ASSERT_TRUE(keeper.keep(command(34), reply("r34"), Effect::replayable));
+  const Checkpoint kept = in_journal();
+  EXPECT_EQ(as_text(kept.volatile_state), "V");
+  EXPECT_EQ(kept.sequence, 34U);
+  ASSERT_EQ(kept.redo.size(), 2U);
+  EXPECT_EQ(as_text(kept.redo[0].command), "command");
+  EXPECT_EQ(kept.redo[0].locality, 2U);
+  EXPECT_EQ(as_text(kept.redo[0].reply), "r32");
+  EXPECT_EQ(as_text(*keeper.reply_of(34)), "r34");
+  EXPECT_EQ(keeper.last_sequence(), 34U);
+  // Anything that is not replayable takes the state that all of them have led to.
+  ASSERT_TRUE(keeper.keep(command(35), reply("r35"), Effect::volatile_state));
+  EXPECT_TRUE(in_journal().redo.empty());
+  EXPECT_EQ(as_text(in_journal().volatile_state), "later");
+}
+
+// The journal's checkpoint is older than the store's: nothing may be built upon it.
+TEST_F(KeeperTest, AReplayableCommandBehindACommitToTheStoreIsACheckpoint) {
+  Keeper keeper = make(Mode::read_write);
+  ASSERT_TRUE(keeper.keep(command(31), reply("r31"), Effect::volatile_state));
+  engine_.changed = true;
+  tell(Committed{32, 11});
+  ASSERT_TRUE(keeper.keep(command(32), reply("r32"), Effect::replayable));
+  EXPECT_TRUE(asked());
+  ASSERT_TRUE(keeper.keep(command(33), reply("r33"), Effect::replayable));
+  EXPECT_TRUE(in_journal().redo.empty());
+  EXPECT_EQ(in_journal().sequence, 33U);
+  EXPECT_EQ(in_journal().permanent_version, 11U);
+}
+
+TEST_F(KeeperTest, WhenTheJournalHasNoRoomForACommandItGetsACheckpoint) {
+  Keeper keeper = make(Mode::read_only);
+  for (std::uint64_t sequence = 31; sequence < 400; ++sequence) {
+    ASSERT_TRUE(keeper.keep(command(sequence), reply("r"), Effect::replayable));
+    EXPECT_EQ(in_journal().sequence, sequence);
+  }
+}
+
 TEST_F(KeeperTest, AStopThatComesWhileACommitIsOpenWaits) {
   Keeper keeper = make(Mode::read_write);
   engine_.changed = true;
   tell(Stop{Stop::How::power_off});
   tell(Committed{31, 11});
-  ASSERT_TRUE(keeper.keep(31, reply("r31"), Effect::none));
+  ASSERT_TRUE(keeper.keep(command(31), reply("r31"), Effect::none));
   const auto first = keeper.take_postponed();
   ASSERT_TRUE(first);
   EXPECT_EQ(std::get<Stop>(*first).how, Stop::How::power_off);
@@ -186,7 +234,7 @@ TEST_F(KeeperTest, ANewManagerIsAskedAgainAndMayAnswerTwice) {
   tell(privsep::Adopt{});
   tell(Committed{31, 11});
   tell(Committed{31, 11});
-  ASSERT_TRUE(keeper.keep(31, reply("r31"), Effect::none));
+  ASSERT_TRUE(keeper.keep(command(31), reply("r31"), Effect::none));
   const auto first = asked();
   const auto second = asked();
   ASSERT_TRUE(first && second);
@@ -199,7 +247,7 @@ TEST_F(KeeperTest, ANewManagerIsAskedAgainAndMayAnswerTwice) {
   // The second answer is still in the socket, and is none to the next commit.
   engine_.changed = true;
   tell(Committed{32, 12});
-  ASSERT_TRUE(keeper.keep(32, reply("r32"), Effect::none));
+  ASSERT_TRUE(keeper.keep(command(32), reply("r32"), Effect::none));
   EXPECT_EQ(keeper.last_sequence(), 32U);
 }
 
@@ -209,7 +257,7 @@ TEST_F(KeeperTest, OnlyTheAnswerToThisCommitLetsTheReplyGo) {
     Keeper keeper = make(Mode::read_write);
     engine_.changed = true;
     tell(wrong);
-    EXPECT_FALSE(keeper.keep(31, reply("r"), Effect::none))
+    EXPECT_FALSE(keeper.keep(command(31), reply("r"), Effect::none))
         << wrong.sequence << " " << wrong.permanent_version;
     EXPECT_TRUE(asked());
   }
@@ -219,7 +267,7 @@ TEST_F(KeeperTest, ARefusalIsAnErrorWithItsReason) {
   Keeper keeper = make(Mode::read_write);
   engine_.changed = true;
   tell(privsep::Refused{"quota"});
-  const auto kept = keeper.keep(31, reply("r"), Effect::none);
+  const auto kept = keeper.keep(command(31), reply("r"), Effect::none);
   ASSERT_FALSE(kept);
   EXPECT_NE(kept.error().message.find("quota"), std::string::npos);
 }
@@ -229,19 +277,19 @@ TEST_F(KeeperTest, AManagerThatGoesOrTalksNonsenseIsAnError) {
     Keeper keeper = make(Mode::read_write);
     engine_.changed = true;
     EXPECT_TRUE(privsep::send_datagram(manager_.get(), as_bytes("nonsense")));
-    EXPECT_FALSE(keeper.keep(31, reply("r"), Effect::none));
+    EXPECT_FALSE(keeper.keep(command(31), reply("r"), Effect::none));
     EXPECT_TRUE(asked());
   }
   Keeper keeper = make(Mode::read_write);
   engine_.changed = true;
   manager_.reset();
-  EXPECT_FALSE(keeper.keep(31, reply("r"), Effect::none));
+  EXPECT_FALSE(keeper.keep(command(31), reply("r"), Effect::none));
 }
 
 TEST_F(KeeperTest, AnEngineThatCannotGiveItsStateKeepsTheReplyBack) {
   Keeper keeper = make(Mode::read_only);
   engine_.broken = true;
-  EXPECT_FALSE(keeper.keep(31, reply("r"), Effect::volatile_state));
+  EXPECT_FALSE(keeper.keep(command(31), reply("r"), Effect::volatile_state));
   EXPECT_EQ(in_journal().sequence, 30U);
   EXPECT_EQ(as_text(in_journal().volatile_state), "V0");
 }
@@ -249,7 +297,7 @@ TEST_F(KeeperTest, AnEngineThatCannotGiveItsStateKeepsTheReplyBack) {
 TEST_F(KeeperTest, AStateOverTheLimitKeepsTheReplyBack) {
   Keeper keeper = make(Mode::read_write);
   engine_.volatile_text.assign(kMaxVolatileState + 1, 'v');
-  EXPECT_FALSE(keeper.keep(31, reply("r"), Effect::volatile_state));
+  EXPECT_FALSE(keeper.keep(command(31), reply("r"), Effect::volatile_state));
   EXPECT_EQ(in_journal().sequence, 30U);
 }
 

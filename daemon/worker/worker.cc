@@ -3,6 +3,7 @@
 
 #include <sysexits.h>
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -35,6 +36,7 @@ class Worker {
       : manager_(manager),
         start_(std::move(start)),
         cold_(start_.checkpoint.volatile_state.empty()),
+        redo_(std::exchange(start_.checkpoint.redo, {})),
         engine_(std::move(engine)),
         channel_(std::move(channel)),
         gate_(policy::Options{.mode = mode, .linux_hmac = start_.linux_hmac}),
@@ -46,6 +48,7 @@ class Worker {
 
  private:
   Result<void> boot();
+  Result<void> do_again();
   Result<ByteView> answer(const channel::Frame& frame);
   Result<void> control(const channel::Control& request);
   Result<void> read_manager();
@@ -58,7 +61,8 @@ class Worker {
 
   int manager_;  // not owned
   privsep::Start start_;
-  bool cold_;  // no volatile state to resume: the power has just come on
+  bool cold_;                     // no volatile state to resume: the power has just come on
+  const std::vector<Redo> redo_;  // by the worker before, after that state was taken
   std::unique_ptr<engine::Engine> engine_;
   std::unique_ptr<channel::Channel> channel_;
   policy::Gate gate_;
@@ -80,8 +84,23 @@ Result<void> Worker::boot() {
   return keeper_.keep_now();
 }
 
+// The state was loaded as it was before these commands. Who wrote them down may have been taken
+// over, so the gate decides on each again, and what they answer must be what clients were told.
+Result<void> Worker::do_again() {
+  for (const Redo& redo : redo_) {
+    const policy::Decision decision = gate_.decide(redo.command, redo.locality);
+    if (!decision.allow || decision.effect != policy::Effect::replayable)
+      return fail(ErrorCode::corrupt, "the journal has a command that is not replayable");
+    VTPM_TRY(const ByteView reply, engine_->process(redo.command, redo.locality));
+    if (!std::ranges::equal(reply, redo.reply))
+      return fail(ErrorCode::corrupt, "a command of the journal does not do again what it did");
+  }
+  return keeper_.keep_now();
+}
+
 Result<void> Worker::serve() {
   if (cold_) VTPM_CHECK(boot());
+  if (!redo_.empty()) VTPM_CHECK(do_again());
   if (!cold_ && start_.linux_hmac && gate_.mode() == policy::Mode::read_only)
     VTPM_CHECK(find_null_primaries(*engine_, gate_));
   VTPM_CHECK(send(privsep::Ready{cold_}));
@@ -142,10 +161,10 @@ Result<ByteView> Worker::answer(const channel::Frame& frame) {
       start_.kind == privsep::DeviceKind::container) {
     const SecretBytes startup_reply = to_secret(reply);
     VTPM_CHECK(close_platform_hierarchy(*engine_));
-    VTPM_CHECK(keeper_.keep(frame.sequence, startup_reply, policy::Effect::volatile_state));
+    VTPM_CHECK(keeper_.keep(frame, startup_reply, policy::Effect::volatile_state));
     return *keeper_.reply_of(frame.sequence);
   }
-  VTPM_CHECK(keeper_.keep(frame.sequence, reply, policy::effect_of(decision, rc)));
+  VTPM_CHECK(keeper_.keep(frame, reply, policy::effect_of(decision, rc)));
   return reply;
 }
 

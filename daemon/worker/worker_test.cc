@@ -184,6 +184,69 @@ TEST_F(WorkerTest, AKilledWorkerLosesNothingItHadAnswered) {
   EXPECT_EQ(digest_of(run(Client(data_path()), read_pcr(8))), before);
 }
 
+// Extends that a worker wrote down as they came are done again by the next one, at their locality,
+// which then takes the state that they have led to; and the one after that goes on from there.
+TEST_F(WorkerTest, CommandsSinceTheLastCheckpointAreDoneAgain) {
+  start_.mode = DeviceMode::read_only;
+  start_.checkpoint.permanent.clear();
+  const Bytes event = command(0x13c, {9}, 1, Parameters().sized(Bytes(700, std::byte{1})).bytes);
+  const Bytes reset = command(0x13d, {16}, 1);
+  launch();
+  ready();
+  for (int life = 0; life < 4; ++life) {
+    std::vector<Bytes> before;
+    {
+      const Client client(data_path());
+      for (std::uint8_t i = 1; i <= 9; i++) {
+        ASSERT_EQ(client.run(extend(16, i)).rc, 0U);
+        ASSERT_EQ(client.run(i % 3 == 0 ? reset : event).rc, 0U);
+      }
+      for (const std::uint8_t pcr : {9, 16}) before.push_back(digest_of(client.run(read_pcr(pcr))));
+    }
+    kill_worker();
+    const Checkpoint kept = newest();
+    EXPECT_FALSE(kept.redo.empty());
+    resume_from(kept);
+    launch();
+    EXPECT_FALSE(expect<Ready>().startup_done);
+    EXPECT_TRUE(newest().redo.empty());
+    EXPECT_EQ(newest().sequence, kept.sequence);
+    EXPECT_EQ(newest().reply, kept.reply);
+    const Client client(data_path());
+    EXPECT_EQ(digest_of(client.run(read_pcr(9))), before[0]);
+    EXPECT_EQ(digest_of(client.run(read_pcr(16))), before[1]);
+  }
+}
+
+TEST_F(WorkerTest, AForgedCommandToBeDoneAgainEndsTheWorker) {
+  start_.mode = DeviceMode::read_only;
+  start_.checkpoint.permanent.clear();
+  launch();
+  ready();
+  ASSERT_EQ(Client(data_path()).run(extend(16, 1)).rc, 0U);
+  kill_worker();
+  const Checkpoint good = newest();
+  ASSERT_EQ(good.redo.size(), 1U);
+  const auto fails = [&](const Redo& redo) {
+    resume_from(good);
+    start_.checkpoint.redo = {redo};
+    launch();
+    const std::string why = expect<Failed>().reason;
+    EXPECT_NE(status(), 0);
+    return why;
+  };
+  const auto secret = [](const Bytes& bytes) { return to_secret(bytes); };
+  const SecretBytes reply = good.redo[0].reply;
+  for (const Bytes& forged :
+       {define_space(0x01000001), kGetRandom, kClearControl, Bytes{}, Bytes(10, std::byte{0xff})})
+    EXPECT_EQ(fails({0, secret(forged), reply}),
+              "the journal has a command that is not replayable");
+  for (const Redo& lie :
+       {Redo{0, good.redo[0].command, secret(kGetRandom)}, Redo{0, secret(extend(23, 1)), {}},
+        Redo{0, secret(extend(17, 1)), reply}})
+    EXPECT_EQ(fails(lie), "a command of the journal does not do again what it did");
+}
+
 TEST_F(WorkerTest, PowerOffCommitsThePermanentStateAndDropsTheVolatileOne) {
   launch();
   ready();

@@ -132,15 +132,45 @@ bool possible(const Slot& slot, std::size_t index) {
   return slot.word == 0 || (slot.length <= journal::kMaxEncoded && slot.word % 2 == index);
 }
 
+// The commands behind slot `number`, read a second time: where each begins and ends is told by what
+// was found, and no byte of it may stand otherwise in the file.
+void check_redo(const Checkpoint& found, std::size_t first, std::uint64_t number, ByteView area) {
+  std::size_t at = 0;
+  for (std::size_t i = first; i < found.redo.size(); ++i) {
+    const Redo& redo = found.redo[i];
+    Bytes expected;
+    Writer(expected).u8(redo.locality).sized32(redo.command).sized32(redo.reply);
+    const std::size_t length = 8 + expected.size();
+    FUZZ_CHECK(at + 12 + length <= area.size());
+    FUZZ_CHECK(std::memcmp(area.data() + at, &number, sizeof number) == 0);
+    FUZZ_CHECK(load_be32(area.data() + at + 8) == length);
+    FUZZ_CHECK(std::ranges::equal(area.subspan(at + 20, expected.size()), expected));
+    if (i + 1 == found.redo.size())
+      FUZZ_CHECK(load_be64(area.data() + at + 12) == found.sequence && found.reply == redo.reply);
+    at = (at + 12 + length + 7) / 8 * 8;
+  }
+  if (at + 8 <= area.size())  // the list ends where the number does
+    FUZZ_CHECK(std::memcmp(area.data() + at, &number, sizeof number) != 0);
+}
+
 // A second reading of the rules: both slots possible, the newer one sound, or nothing.
-void check_found(const journal::Folder::Found& found, const Slot& first, const Slot& second) {
+void check_found(const journal::Folder::Found& found, const Slot& first, const Slot& second,
+                 ByteView area) {
   FUZZ_CHECK(possible(first, 0) && possible(second, 1));
   const Slot& newest = first.word > second.word ? first : second;
   FUZZ_CHECK(found.newest.has_value() == (newest.word != 0));
   if (!found.newest) return;
   Bytes content = newest.content;
   content.resize(newest.length);  // the rest of the slot is zero
-  FUZZ_CHECK(std::ranges::equal(encode(*found.newest), content));
+  auto base = decode_checkpoint(content);
+  FUZZ_CHECK(base && base->redo.size() <= found.newest->redo.size());
+  check_redo(*found.newest, base->redo.size(), newest.word, area);
+  if (base->redo.size() < found.newest->redo.size()) {
+    base->redo = found.newest->redo;
+    base->sequence = found.newest->sequence;
+    base->reply = found.newest->reply;
+  }
+  FUZZ_CHECK(encode(*found.newest) == encode(*base));
   FUZZ_CHECK(found.newest->boot_id == found.header.boot_id);
   FUZZ_CHECK(found.newest->incarnation <= found.header.incarnation);
 }
@@ -155,22 +185,35 @@ void journal_file(Reader in) {
   const std::uint16_t at = in.u16();
   const Bytes over = to_bytes(take(in, 64));
   file.put(over, at % (journal::kPageSize - 64));
+  Bytes area(journal::kRedoSize);
+  const ByteView rest = in.rest();
+  std::ranges::copy(rest.first(std::min(rest.size(), area.size())), area.begin());
+  file.put(area, journal::kRedoOffset);
 
   const auto found = file.read();
   if (!found) return;
   FUZZ_CHECK(found->has_value());
-  check_found(**found, first, second);
+  check_found(**found, first, second, area);
 
   // A worker that goes on with it: what it commits is what is found, and the one before is not.
+  // (A file that a worker is given has no list of commands: the manager has just made it.)
+  file.put(Bytes(journal::kRedoSize), journal::kRedoOffset);
   auto mapped = file.map();
   if (!mapped) return;
   Checkpoint next;
   next.boot_id = (*found)->header.boot_id;
   next.incarnation = (*found)->header.incarnation;
-  for (next.sequence = 100; next.sequence < 103; ++next.sequence) {
+  for (next.sequence = 100; next.sequence < 110; ++next.sequence) {
     if (!mapped->commit(next)) return;
     const auto now = file.read();
     FUZZ_CHECK(now && *now && (*now)->newest && (*now)->newest->sequence == next.sequence);
+    FUZZ_CHECK((*now)->newest->redo.empty());
+    const Redo redo{1, to_secret(rest.first(std::min<std::size_t>(rest.size(), 900))), {}};
+    for (int i = 0; i < 3 && mapped->append(++next.sequence, redo); ++i) {
+      const auto more = file.read();
+      FUZZ_CHECK(more && *more && (*more)->newest->sequence == next.sequence);
+      FUZZ_CHECK((*more)->newest->redo.back().command == redo.command);
+    }
   }
 }
 

@@ -126,7 +126,18 @@ void records(Corpus corpus) {
     put_slot(file, newer, small);
     put_slot(file, newer + 1, small);
     corpus.put(with_kind(3, file));
+    Writer(file).u16(0).bytes(Bytes(64));
+    for (std::uint64_t sequence = 42; sequence < 44; ++sequence) {
+      const std::uint64_t number = newer + 1;
+      Bytes entry;
+      Writer(entry).u64(sequence).u8(3).sized32(Bytes(20)).sized32(Bytes(7));
+      Writer(file).bytes(std::as_bytes(std::span(&number, 1))).sized32(entry).bytes(Bytes(4));
+    }
+    corpus.put(with_kind(3, file));
   }
+  small.redo.push_back({2, SecretBytes(20, std::byte{0x80}), SecretBytes(10, std::byte{1})});
+  small.redo.push_back({0, SecretBytes(30, std::byte{0x80}), small.reply});
+  corpus.put(with_kind(0, encode(small)));
 }
 
 // Blobs of libtpms itself, of the public blank state; and one whose seeds are not zero.
