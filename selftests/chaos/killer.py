@@ -18,6 +18,8 @@ WORKER_POINTS = [
     Point("after execute", "vtpm::worker::Keeper::keep("),
     Point("before journal write", "vtpm::journal::Journal::commit("),
     Point("within journal write", "vtpm::journal::Journal::commit(", anywhere=True),
+    Point("before adding a command to the journal", "vtpm::journal::Journal::append("),
+    Point("within adding a command to the journal", "vtpm::journal::Journal::append(", anywhere=True),
     Point("before reply", "vtpm::channel::(anonymous namespace)::KernelChannel::exchange("),
     Point("anywhere around reply", "vtpm::channel::(anonymous namespace)::KernelChannel::exchange(", anywhere=True),
     Point("anywhere in the pipeline", "vtpm::worker::(anonymous namespace)::Worker::answer(", anywhere=True),
