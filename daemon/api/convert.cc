@@ -107,6 +107,7 @@ v1::Device to_proto(const device::View& view) {
   d.set_has_identity(view.has_identity);
   d.set_role(static_cast<v1::Role>(s.role));
   if (s.park_after_s) d.set_park_after_s(*s.park_after_s);
+  d.set_cert_profile(static_cast<v1::CertProfile>(s.cert_profile));
   return d;
 }
 
@@ -167,8 +168,8 @@ Result<store::Settings> to_settings(const v1::CreateRequest& r, store::Settings 
     return fail(ErrorCode::invalid_argument, "a device's name must not look like a UUID");
   VTPM_CHECK(check_owner(r.owner()));
   if (!v1::Kind_IsValid(r.kind()) || !v1::Mode_IsValid(r.mode()) || !v1::Node_IsValid(r.node()) ||
-      !v1::Role_IsValid(r.role()))
-    return fail(ErrorCode::invalid_argument, "unknown kind, mode, node or role",
+      !v1::Role_IsValid(r.role()) || !v1::CertProfile_IsValid(r.cert_profile()))
+    return fail(ErrorCode::invalid_argument, "unknown kind, mode, node, role or profile",
                 "vtpmctl and vtpmd are of different releases: upgrade the older one");
   s.name = r.name();
   if (r.has_owner()) s.owner = r.owner();
@@ -200,6 +201,8 @@ Result<store::Settings> to_settings(const v1::CreateRequest& r, store::Settings 
   if (r.command_timeout_ms() != 0) s.command_timeout_ms = r.command_timeout_ms();
   if (r.detach_timeout_ms() != 0) s.detach_timeout_ms = r.detach_timeout_ms();
   if (r.has_park_after_s()) s.park_after_s = r.park_after_s();
+  if (r.cert_profile() != v1::AS_VTPMD)
+    s.cert_profile = static_cast<std::uint8_t>(r.cert_profile());
   return s;
 }
 
@@ -212,7 +215,13 @@ Result<device::Manager::Changes> to_changes(const v1::SetRequest& r) {
   if (r.has_park_after_s()) changes.park_after_s.emplace(r.park_after_s());
   if (r.has_park_after_default() && r.park_after_default())
     changes.park_after_s.emplace(std::nullopt);
-  if (!changes.owner && !changes.park_after_s)
+  if (r.has_cert_profile()) {
+    if (!v1::CertProfile_IsValid(r.cert_profile()))
+      return fail(ErrorCode::invalid_argument, "unknown profile of certificates",
+                  "vtpmctl and vtpmd are of different releases: upgrade the older one");
+    changes.cert_profile = static_cast<std::uint8_t>(r.cert_profile());
+  }
+  if (!changes.owner && !changes.park_after_s && !changes.cert_profile)
     return fail(ErrorCode::invalid_argument, "nothing to change",
                 "vtpmctl and vtpmd may be of different releases: upgrade the older one");
   return changes;

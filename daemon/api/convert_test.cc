@@ -247,6 +247,23 @@ TEST(Convert, ATimeForParkingIsShownIfTheDeviceHasOne) {
   EXPECT_EQ(to_settings(create)->park_after_s, 90U);
 }
 
+TEST(Convert, AProfileOfCertificatesIsTakenAndShown) {
+  v1::CreateRequest create;
+  create.set_name("web");
+  EXPECT_EQ(to_settings(create)->cert_profile, 0);
+  create.set_cert_profile(v1::FULL);
+  device::View view;
+  view.settings = to_settings(create).value();
+  EXPECT_EQ(to_proto(view).cert_profile(), v1::FULL);
+  create.set_cert_profile(static_cast<v1::CertProfile>(4));
+  EXPECT_EQ(to_settings(create).error().code, ErrorCode::invalid_argument);
+  v1::SetRequest change;
+  change.set_cert_profile(v1::AS_VTPMD);
+  EXPECT_EQ(to_changes(change)->cert_profile, 0);
+  change.set_cert_profile(static_cast<v1::CertProfile>(4));
+  EXPECT_EQ(to_changes(change).error().code, ErrorCode::invalid_argument);
+}
+
 v1::Measurement measurement() {
   v1::Measurement m;
   m.set_pcr(9);

@@ -84,6 +84,7 @@ Result<void> Device::set(const store::Settings& settings) {
   VTPM_CHECK(host_.store.set_settings(record_.uuid, record_.version, settings));
   record_.settings.owner = settings.owner;
   record_.settings.park_after_s = settings.park_after_s;
+  record_.settings.cert_profile = settings.cert_profile;
   return {};
 }
 

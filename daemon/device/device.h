@@ -90,8 +90,13 @@ class Device {
   // At the manager's start, instead of resume(): nothing runs until a command comes. False: it is
   // not in a state for that.
   bool stay_parked();
-  // What can change while it lives: owner and park_after_s.
+  // What can change while it lives: owner, park_after_s and, before its keys are made,
+  // cert_profile.
   Result<void> set(const store::Settings& settings);
+  // Of an identity, or they are being made.
+  [[nodiscard]] bool has_keys() const {
+    return has_identity_ || goal_ == Goal::identity || (goal_ == Goal::start && !read_only());
+  }
   Result<void> release_number() { return node_->release_number(); }
 
   // Of the present power cycle; empty if nothing is measured for this device, or it is off.
@@ -117,6 +122,7 @@ class Device {
   enum class Goal : std::uint8_t { none, start, resume, stop, park, cycle, identity };
 
   [[nodiscard]] bool read_only() const;
+  [[nodiscard]] privsep::IdentityProfile identity_profile() const;
   // device_measured.cc
   [[nodiscard]] bool measures() const;
   // All that a power-on measures for whom `asked` for this; empty if firmware measures.

@@ -42,13 +42,18 @@ void Device::set_mode(DeviceMode mode, Done done) {
   }
 }
 
+privsep::IdentityProfile Device::identity_profile() const {
+  const std::uint8_t own = record_.settings.cert_profile;
+  return own == 0 ? host_.identity_profile : static_cast<privsep::IdentityProfile>(own);
+}
+
 void Device::make_identity() {
   identity_wanted_ = true;
   arm(kIdentityLimit, [this] { maker_.cancel("it was not ready in time"); });
   const auto kind = read_only() ? identity::EventKind::promote : identity::EventKind::create;
   auto identity = host_.found_identity(kind, record_);
   if (!identity) return identity_failed(std::move(identity).error());
-  auto started = maker_.start(*std::move(identity), host_.identity_profile,
+  auto started = maker_.start(*std::move(identity), identity_profile(),
                               [this](Result<MadeIdentity> made) { on_identity(std::move(made)); });
   if (!started) identity_failed(std::move(started).error());
 }

@@ -111,6 +111,30 @@ TEST_F(IdentityTest, AModeThatIsThereCostsNothingAndThereIsNoWayBack) {
   EXPECT_TRUE(succeeds(key_of(view)));
 }
 
+// vtpmd's own profile has no RSA key here.
+TEST_F(IdentityTest, ADeviceCanHaveAProfileOfItsOwnUntilItsKeysAreMade) {
+  open();
+  auto s = settings("web");
+  const auto has_rsa = [](const View& view) {  // TPM2_NV_ReadPublic of the certificate's index
+    return succeeds(send_command(view.socket_path, "80010000000e0000016901c00002"));
+  };
+  s.cert_profile = static_cast<std::uint8_t>(privsep::IdentityProfile::standard);
+  ASSERT_TRUE(manager_->create(s, false));
+  EXPECT_TRUE(has_rsa(manager_->start("web").value()));
+  const auto late = manager_->set("web", {.owner = {}, .park_after_s = {}, .cert_profile = 2});
+  ASSERT_FALSE(late);
+  EXPECT_EQ(late.error().code, ErrorCode::failed_precondition);
+  EXPECT_TRUE(manager_->set("web", {.owner = "shop", .park_after_s = {}, .cert_profile = 1}));
+  // vtpmd's, after all.
+  s.name = "other";
+  ASSERT_TRUE(manager_->create(s, false));
+  ASSERT_TRUE(manager_->set("other", {.owner = {}, .park_after_s = {}, .cert_profile = 0}));
+  close();
+  open();
+  EXPECT_EQ(show("other").settings.cert_profile, 0);
+  EXPECT_FALSE(has_rsa(manager_->start("other").value()));
+}
+
 TEST_F(IdentityTest, NoTwoAreTheSame) {
   open();
   std::set<std::string> keys;

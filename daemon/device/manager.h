@@ -72,6 +72,7 @@ class Manager {
   struct Changes {
     std::optional<std::string> owner;
     std::optional<std::optional<std::uint32_t>> park_after_s;
+    std::optional<std::uint8_t> cert_profile{};  // refused if the device has its keys
   };
   Result<View> set(const std::string& device, const Changes& changes);
   Result<View> start(const std::string& device, std::vector<Event> measured = {});

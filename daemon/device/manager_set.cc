@@ -17,6 +17,13 @@ Result<void> Manager::apply(Device& device, const Changes& changes) {
     VTPM_CHECK(check_owner_quota(options_.quota, holdings(settings.owner), settings.owner));
   }
   if (changes.park_after_s) settings.park_after_s = *changes.park_after_s;
+  if (changes.cert_profile && *changes.cert_profile != settings.cert_profile) {
+    if (device.has_keys())
+      return fail(ErrorCode::failed_precondition,
+                  "the device has its keys and certificates already",
+                  "their profile is chosen before the first start in read-write mode");
+    settings.cert_profile = *changes.cert_profile;
+  }
   VTPM_CHECK(check_parking(settings));
   VTPM_CHECK(device.set(settings));
   parking_->look_anew();

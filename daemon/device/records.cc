@@ -139,6 +139,7 @@ Result<void> Records::set_settings(const Uuid& uuid, const Version& expected,
   next.version = expected;
   next.settings.owner = settings.owner;
   next.settings.park_after_s = settings.park_after_s;
+  next.settings.cert_profile = settings.cert_profile;
   VTPM_TRY(next.voucher, vault_.vouch(next, run_));
   auto done = store_.set_settings(uuid, expected, settings, next.voucher);
   return learn_if_done(std::move(next), std::move(done));

@@ -88,6 +88,7 @@ TEST_F(RecordsTest, EveryColumnIsVouchedFor) {
       {"detach time-out", [](Record& r) { r.settings.detach_timeout_ms = 1; }},
       {"time for parking", [](Record& r) { r.settings.park_after_s = 1; }},
       {"no parking", [](Record& r) { r.settings.park_after_s = 0; }},
+      {"certificates", [](Record& r) { r.settings.cert_profile = 2; }},
       {"role", [](Record& r) { r.settings.role = store::Role::template_device; }},
       {"manager", [](Record& r) { r.version.owner = "you"; }},
       {"epoch", [](Record& r) { r.version.epoch++; }},

@@ -13,14 +13,16 @@ namespace {
 constexpr std::uint8_t kWithPark = 2;  // a time of its own for parking
 constexpr std::uint8_t kWithRole = 3;
 constexpr std::uint8_t kWithLineage = 4;
-constexpr std::uint8_t kVoucherFormat = kWithLineage;
+constexpr std::uint8_t kWithProfile = 5;  // a profile of its own for certificates
+constexpr std::uint8_t kVoucherFormat = kWithProfile;
 
 // Is a voucher of this format one for such a record? Of what it does not cover, nothing may be set.
 bool covers(std::uint8_t format, const store::Record& record) {
   if (format == 0 || format > kVoucherFormat) return false;
   return (format >= kWithPark || !record.settings.park_after_s) &&
          (format >= kWithRole || record.settings.role == store::Role::device) &&
-         (format >= kWithLineage || record.lineage.empty());
+         (format >= kWithLineage || record.lineage.empty()) &&
+         (format >= kWithProfile || record.settings.cert_profile == 0);
 }
 
 ByteView tag_of(const Bytes& sealed) {
@@ -38,7 +40,7 @@ Bytes encode(const store::Record& record, std::uint64_t run, std::uint8_t format
   const auto& [uuid, settings, version, wrapped_key, state, lineage, powered, failure, voucher] =
       record;
   const auto& [name, owner, kind, mode, node, socket_path, linux_hmac, command_timeout_ms,
-               detach_timeout_ms, park_after_s, role] = settings;
+               detach_timeout_ms, park_after_s, role, cert_profile] = settings;
   const auto& [manager, epoch, generation] = version;
   Bytes out;
   Writer(out)
@@ -66,6 +68,7 @@ Bytes encode(const store::Record& record, std::uint64_t run, std::uint8_t format
   if (format >= kWithPark) Writer(out).u8(park_after_s ? 1 : 0).u32(park_after_s.value_or(0));
   if (format >= kWithRole) Writer(out).u8(static_cast<std::uint8_t>(role));
   if (format >= kWithLineage) Writer(out).sized16(tag_of(lineage));
+  if (format >= kWithProfile) Writer(out).u8(cert_profile);
   return out;
 }
 

@@ -147,7 +147,10 @@ TEST_F(VaultTest, VouchersOfOlderFormatsAreGoodForRecordsOfTheirTime) {
   record_.lineage = Bytes(40);
   EXPECT_FALSE(vault_->check_voucher(record_)) << "nor this";
   record_.lineage.clear();
-  EXPECT_EQ(vault_->vouch(record_, 7)->at(0), std::byte{4}) << "the next write";
+  record_.settings.cert_profile = 1;
+  EXPECT_FALSE(vault_->check_voucher(record_)) << "nor this";
+  record_.settings.cert_profile = 0;
+  EXPECT_EQ(vault_->vouch(record_, 7)->at(0), std::byte{5}) << "the next write";
 }
 
 TEST_F(VaultTest, ALineageIsSealedForItsDeviceAndNothingElse) {

@@ -82,6 +82,8 @@ Result<void> check_record(const Record& record) {
   VTPM_CHECK(check_size(s.socket_path.size(), kMaxSocketPath, "path of the socket"));
   if (s.role != Role::device && s.role != Role::template_device)
     return fail(ErrorCode::invalid_argument, "there is no such role");
+  if (s.cert_profile > kMaxCertProfile)
+    return fail(ErrorCode::invalid_argument, "there is no such profile of certificates");
   VTPM_CHECK(check_text(record.failure, "reason of the failure"));
   VTPM_CHECK(check_version(record.version));
   VTPM_CHECK(check_voucher(record.voucher));

@@ -55,6 +55,7 @@ Result<Record> read_record(const Query& row) {
   const auto role = number<std::uint8_t>(row, 21, ok);
   r.settings.role = static_cast<Role>(role);
   r.lineage = to_bytes(row.blob(22));
+  r.settings.cert_profile = number<std::uint8_t>(row, 23, ok);
   if (!ok || !check_record(r)) return damaged();
   return r;
 }

@@ -14,7 +14,7 @@ namespace vtpm::store {
 namespace {
 
 constexpr std::int64_t kApplicationId = 0x7674706d;  // "vtpm"
-constexpr std::int64_t kSchemaVersion = 5;
+constexpr std::int64_t kSchemaVersion = 6;
 constexpr int kBusyTimeoutMs = 2000;
 constexpr int kLongestRow = 1024 * 1024;  // a value over it in the file is damage
 
@@ -41,7 +41,8 @@ constexpr const char* kTables = R"sql(
     failure            TEXT    NOT NULL,
     voucher            BLOB    NOT NULL DEFAULT x'',
     park_after_s       INTEGER,
-    role               INTEGER NOT NULL DEFAULT 1
+    role               INTEGER NOT NULL DEFAULT 1,
+    cert_profile       INTEGER NOT NULL DEFAULT 0
   ) STRICT;
   CREATE TABLE state (
     device     INTEGER PRIMARY KEY REFERENCES device (id) ON DELETE CASCADE,
@@ -59,7 +60,7 @@ constexpr const char* kTables = R"sql(
 
 // From each version to the next one. Version 1 had no vouchers: its records come out with none, and
 // whoever reads them has to say what that means. Version 2 had no time of its own for parking,
-// version 3 no templates, version 4 no lineage.
+// version 3 no templates, version 4 no lineage, version 5 no profile of its own for certificates.
 constexpr std::array kUpgrades{
     R"sql(
       ALTER TABLE device ADD COLUMN voucher BLOB NOT NULL DEFAULT x'';
@@ -73,6 +74,7 @@ constexpr std::array kUpgrades{
         sealed BLOB    NOT NULL
       ) STRICT
     )sql",
+    "ALTER TABLE device ADD COLUMN cert_profile INTEGER NOT NULL DEFAULT 0",
 };
 static_assert(kUpgrades.size() + 1 == kSchemaVersion);
 

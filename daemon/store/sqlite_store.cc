@@ -171,7 +171,7 @@ Result<void> SqliteStore::create(const Record& r) {
                  integer(s.command_timeout_ms), integer(s.detach_timeout_ms), r.version.owner,
                  to_column(r.version.epoch), to_column(r.version.generation),
                  ByteView(r.wrapped_key), integer(r.powered), r.failure, ByteView(r.voucher),
-                 park_after_column(s), integer(s.role)));
+                 park_after_column(s), integer(s.role), integer(s.cert_profile)));
   VTPM_CHECK(put_state(r.uuid, r.state));
   VTPM_CHECK(put_lineage(r.uuid, r.lineage));
   return transaction.commit();
@@ -312,7 +312,7 @@ Result<void> SqliteStore::set_settings(const Uuid& uuid, const Version& expected
   VTPM_CHECK(check_text(settings.owner, "owner"));
   VTPM_CHECK(check_voucher(voucher));
   return swap_alone(Sql::set_settings, uuid, expected, settings.owner, park_after_column(settings),
-                    voucher);
+                    std::int64_t{settings.cert_profile}, voucher);
 }
 
 Result<Version> SqliteStore::release(const Uuid& uuid, const Version& expected, ByteView voucher) {

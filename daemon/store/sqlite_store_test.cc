@@ -120,11 +120,11 @@ TEST_F(SqliteFile, IsOpenInOneManagerAtATime) {
 
 TEST_F(SqliteFile, OfANewerVersionIsLeftAlone) {
   fill(1);
-  tamper("PRAGMA user_version = 6");
+  tamper("PRAGMA user_version = 7");
   const std::string before = read_file(path_);
   const auto result = open();
   EXPECT_FAILS(result, unsupported);
-  EXPECT_THAT(result.error().message, HasSubstr("schema version 6, this vtpmd knows 5"));
+  EXPECT_THAT(result.error().message, HasSubstr("schema version 7, this vtpmd knows 6"));
   EXPECT_THAT(result.error().hint, HasSubstr("upgrade vtpmd"));
   EXPECT_EQ(read_file(path_), before);
 }
@@ -134,8 +134,8 @@ TEST_F(SqliteFile, OfVersionOneComesOutWithoutVouchers) {
   fill(2);
   tamper(
       "ALTER TABLE device DROP COLUMN voucher; ALTER TABLE device DROP COLUMN park_after_s; "
-      "ALTER TABLE device DROP COLUMN role; DROP TABLE note; DROP TABLE lineage; "
-      "PRAGMA user_version = 1");
+      "ALTER TABLE device DROP COLUMN role; ALTER TABLE device DROP COLUMN cert_profile; "
+      "DROP TABLE note; DROP TABLE lineage; PRAGMA user_version = 1");
   {
     const auto store = open_sqlite(path_);
     ASSERT_TRUE(store.has_value()) << store.error().message;
@@ -156,7 +156,7 @@ TEST_F(SqliteFile, OfVersionTwoComesOutWithoutTimesForParking) {
   fill(2);
   tamper(
       "ALTER TABLE device DROP COLUMN park_after_s; ALTER TABLE device DROP COLUMN role; "
-      "DROP TABLE lineage; PRAGMA user_version = 2");
+      "ALTER TABLE device DROP COLUMN cert_profile; DROP TABLE lineage; PRAGMA user_version = 2");
   const auto store = open_sqlite(path_);
   ASSERT_TRUE(store.has_value()) << store.error().message;
   auto record = (*store)->get(test_uuid(1));
@@ -170,7 +170,9 @@ TEST_F(SqliteFile, OfVersionTwoComesOutWithoutTimesForParking) {
 // What version 3 was: no templates.
 TEST_F(SqliteFile, OfVersionThreeComesOutWithDevicesAlone) {
   fill(2);
-  tamper("ALTER TABLE device DROP COLUMN role; DROP TABLE lineage; PRAGMA user_version = 3");
+  tamper(
+      "ALTER TABLE device DROP COLUMN role; ALTER TABLE device DROP COLUMN cert_profile; "
+      "DROP TABLE lineage; PRAGMA user_version = 3");
   const auto store = open_sqlite(path_);
   ASSERT_TRUE(store.has_value()) << store.error().message;
   const auto record = (*store)->get(test_uuid(1));
@@ -213,7 +215,9 @@ TEST_F(SqliteFile, AnEmptyStateLeavesNothingOfTheOneBefore) {
 // What version 4 was: no lineage.
 TEST_F(SqliteFile, OfVersionFourComesOutWithoutLineage) {
   fill(2);
-  tamper("DROP TABLE lineage; PRAGMA user_version = 4");
+  tamper(
+      "DROP TABLE lineage; ALTER TABLE device DROP COLUMN cert_profile; "
+      "PRAGMA user_version = 4");
   const auto store = open_sqlite(path_);
   ASSERT_TRUE(store.has_value()) << store.error().message;
   const auto record = (*store)->get(test_uuid(1));
@@ -224,6 +228,20 @@ TEST_F(SqliteFile, OfVersionFourComesOutWithoutLineage) {
       (*store)->commit_all({{test_uuid(1), v, test_blob(v), {}, {}, 0, Bytes(9, std::byte{1})}});
   ASSERT_OK(done[0]);
   EXPECT_EQ((*store)->get(test_uuid(1))->lineage, Bytes(9, std::byte{1}));
+}
+
+// What version 5 was: no profile of its own for certificates.
+TEST_F(SqliteFile, OfVersionFiveComesOutWithoutProfiles) {
+  fill(2);
+  tamper("ALTER TABLE device DROP COLUMN cert_profile; PRAGMA user_version = 5");
+  const auto store = open_sqlite(path_);
+  ASSERT_TRUE(store.has_value()) << store.error().message;
+  auto record = (*store)->get(test_uuid(1));
+  ASSERT_TRUE(record.has_value()) << record.error().message;
+  EXPECT_EQ(record->settings.cert_profile, 0);
+  record->settings.cert_profile = 2;
+  ASSERT_OK((*store)->set_settings(test_uuid(1), record->version, record->settings, {}));
+  EXPECT_EQ((*store)->get(test_uuid(1))->settings.cert_profile, 2);
 }
 
 TEST_F(SqliteFile, OfAnotherProgramIsLeftAlone) {

@@ -27,6 +27,7 @@ inline constexpr std::size_t kMaxWrappedKey = 256;
 inline constexpr std::size_t kMaxVoucher = 256;
 inline constexpr std::size_t kMaxNote = 4096;
 inline constexpr std::size_t kMaxText = 1024;       // owner, failure, id of a manager; no NUL
+inline constexpr std::uint8_t kMaxCertProfile = 3;  // privsep::IdentityProfile
 inline constexpr std::size_t kMaxSocketPath = 107;  // sun_path of unix(7), without its NUL
 
 // What a record is of.
@@ -49,6 +50,7 @@ struct Settings {
   // Idle for so long, it is parked; 0 = never, nothing = as vtpmd does with devices in general.
   std::optional<std::uint32_t> park_after_s;
   Role role = Role::device;
+  std::uint8_t cert_profile = 0;  // privsep::IdentityProfile; 0 = as vtpmd does
   bool operator==(const Settings&) const = default;
 };
 
@@ -126,7 +128,8 @@ class Store {
                                    ByteView voucher) = 0;
   virtual Result<void> set_failure(const Uuid& uuid, const Version& expected,
                                    const std::string& reason, ByteView voucher) = 0;
-  // Of settings those that can change while the device lives: owner and park_after_s.
+  // Of settings those that can change while the device lives: owner, park_after_s and
+  // cert_profile.
   virtual Result<void> set_settings(const Uuid& uuid, const Version& expected,
                                     const Settings& settings, ByteView voucher) = 0;
   virtual Result<Version> release(const Uuid& uuid, const Version& expected, ByteView voucher) = 0;

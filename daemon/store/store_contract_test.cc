@@ -285,7 +285,7 @@ TEST_P(StoreContract, PowerAndFailureAreKeptAndLeaveTheVersion) {
   EXPECT_FAILS(store().set_failure(id, v, std::string(kMaxText + 1, 'x'), {}), too_large);
 }
 
-TEST_P(StoreContract, OfSettingsOwnerAndTimeForParkingCanChange) {
+TEST_P(StoreContract, OfSettingsThoseOfALivingDeviceCanChange) {
   Record r = test_record(1);
   r.settings.park_after_s = 0;
   ASSERT_OK(store().create(r));
@@ -293,10 +293,12 @@ TEST_P(StoreContract, OfSettingsOwnerAndTimeForParkingCanChange) {
   Settings wanted = test_record(2).settings;  // another name
   wanted.owner = "shop";
   wanted.park_after_s = 0xffffffff;
+  wanted.cert_profile = 3;
   ASSERT_OK(store().set_settings(r.uuid, {}, wanted, as_bytes("voucher")));
   reopen();
   r.settings.owner = wanted.owner;
   r.settings.park_after_s = wanted.park_after_s;
+  r.settings.cert_profile = wanted.cert_profile;
   r.voucher = to_bytes(as_bytes("voucher"));
   expect_same(*store().get(r.uuid), r);
   wanted.park_after_s.reset();

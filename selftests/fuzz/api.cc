@@ -43,6 +43,7 @@ void create(const v1::CreateRequest& request) {
   FUZZ_CHECK(s.command_timeout_ms == request.command_timeout_ms() &&
              s.detach_timeout_ms == request.detach_timeout_ms());
   FUZZ_CHECK(s.park_after_s.has_value() == request.has_park_after_s());
+  FUZZ_CHECK(s.cert_profile == request.cert_profile());
 
   store::Record record;
   record.uuid.bytes.fill(std::byte{1});
@@ -67,7 +68,8 @@ void set(const v1::SetRequest& request) {
     FUZZ_CHECK(changes.error().code == ErrorCode::invalid_argument);
     return;
   }
-  FUZZ_CHECK(changes->owner || changes->park_after_s);
+  FUZZ_CHECK(changes->owner || changes->park_after_s || changes->cert_profile);
+  FUZZ_CHECK(changes->cert_profile.has_value() == request.has_cert_profile());
   FUZZ_CHECK(changes->owner.has_value() == request.has_owner());
   if (changes->owner)
     FUZZ_CHECK(*changes->owner == request.owner() && changes->owner->size() <= kMaxOwner);

@@ -63,6 +63,7 @@ const Record& intended() {
     r.settings.name = "one";
     r.settings.owner = "shop";
     r.settings.park_after_s = 60;
+    r.settings.cert_profile = 2;
     r.version.owner = "me";
     r.version.epoch = 4;
     const auto commit = vault.prepare(r, intended_state(), {2, intended_lineage()});
@@ -106,7 +107,8 @@ std::vector<Column> columns_of(const Record& r) {
           {"failure", r.failure},
           {"voucher", r.voucher},
           {"park_after_s", integer(s.park_after_s.value_or(0))},
-          {"role", integer(s.role)}};
+          {"role", integer(s.role)},
+          {"cert_profile", integer(s.cert_profile)}};
 }
 
 void bind_value(sqlite3_stmt* row, int index, const Value& value) {
@@ -174,7 +176,7 @@ constexpr const char* kLooseTables = R"sql(
   DROP TABLE lineage;
   CREATE TABLE device (id, uuid, name, owner, kind, mode, node, socket_path, linux_hmac,
     command_timeout_ms, detach_timeout_ms, manager, epoch, generation, wrapped_key, powered,
-    failure, voucher, park_after_s, role);
+    failure, voucher, park_after_s, role, cert_profile);
   CREATE TABLE state (device UNIQUE, epoch, generation, sealed);
   CREATE TABLE lineage (device UNIQUE, sealed);
   CREATE TABLE tombstone (uuid UNIQUE);

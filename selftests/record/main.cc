@@ -45,6 +45,7 @@ Result<json> describe(device::Vault& vault, const store::Record& record) {
            {"command_timeout_ms", s.command_timeout_ms},
            {"detach_timeout_ms", s.detach_timeout_ms},
            {"park_after_s", s.park_after_s ? nlohmann::json(*s.park_after_s) : nlohmann::json()},
+           {"cert_profile", s.cert_profile},
            {"version", {record.version.owner, record.version.epoch, record.version.generation}},
            {"powered", record.powered},
            {"failure", record.failure},

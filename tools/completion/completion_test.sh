@@ -60,6 +60,7 @@ check "db web web-2" set ""
 check "db web web-2" set-mode ""
 check "read-write" set-mode web ""
 check "never" set web --park-after n
+check "full" create x --cert-profile f
 check "db web web-2" clone ""
 check "" clone web ""
 check "web web-2" create x --from w

@@ -38,6 +38,7 @@ _vtpmctl() {
       return
       ;;
     --park-after) mapfile -t COMPREPLY < <(compgen -W "never default 1m 10m 1h" -- "$cur"); return ;;
+    --cert-profile) mapfile -t COMPREPLY < <(compgen -W "standard ecc full default" -- "$cur"); return ;;
     --from)
       mapfile -t COMPREPLY < <(compgen -W "$(_vtpmctl_words "${global[@]}" __complete devices)" -- "$cur")
       return

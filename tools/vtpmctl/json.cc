@@ -36,6 +36,7 @@ Json to_json(const v1::Device& device) {
       {"command_timeout_ms", device.command_timeout_ms()},
       {"detach_timeout_ms", device.detach_timeout_ms()},
       {"park_after_s", device.has_park_after_s() ? Json(device.park_after_s()) : Json(nullptr)},
+      {"cert_profile", word(device.cert_profile())},
       {"has_identity", device.has_identity()},
       {"event_log", device.event_log()},
   };

@@ -43,7 +43,7 @@ TEST_F(Verbs, ListGivesAnArray) {
                           "devrm_major", "devrm_minor", "socket_path", "linux_hmac", "epoch",
                           "generation", "sequence", "worker_pid", "denied", "restarts", "throttled",
                           "wakes", "waits_for", "command_timeout_ms", "detach_timeout_ms",
-                          "park_after_s", "has_identity", "event_log"));
+                          "park_after_s", "cert_profile", "has_identity", "event_log"));
   EXPECT_EQ(device["state"], "on");
   EXPECT_EQ(device["sequence"].get<std::uint64_t>(), (std::uint64_t{1} << 53) + 1);
 }
@@ -329,6 +329,12 @@ TEST_F(Verbs, SetChangesWhatIsNamed) {
   EXPECT_TRUE(state.changed.park_after_default());
   EXPECT_EQ(json()[0]["name"], "a");
   EXPECT_TRUE(json()[0]["park_after_s"].is_null());
+  EXPECT_FALSE(state.changed.has_cert_profile());
+  EXPECT_EQ(run({"set", "a", "--cert-profile", "full"}), 0);
+  EXPECT_EQ(state.changed.cert_profile(), v1::FULL);
+  EXPECT_EQ(run({"set", "a", "--cert-profile", "default"}), 0);
+  EXPECT_TRUE(state.changed.has_cert_profile());
+  EXPECT_EQ(state.changed.cert_profile(), v1::AS_VTPMD);
   EXPECT_EQ(run({"set", "a", "--owner", ""}), 0) << "nobody's";
   EXPECT_TRUE(state.changed.has_owner());
   state.calls.clear();
@@ -348,6 +354,18 @@ TEST_F(Verbs, CreateTakesATimeForParking) {
   EXPECT_EQ(run({"create", "a"}), 0);
   EXPECT_FALSE(state.created.has_park_after_s());
   EXPECT_EQ(run({"create", "a", "--node", "socket", "--park-after", "90s"}), 2);
+}
+
+TEST_F(Verbs, CreateTakesAProfileOfCertificates) {
+  state.devices = {make_device("a")};
+  EXPECT_EQ(run({"create", "a", "--cert-profile", "ecc"}), 0) << err;
+  EXPECT_EQ(state.created.cert_profile(), v1::ECC);
+  EXPECT_EQ(run({"create", "a", "--cert-profile", "rsa"}), 2);
+  state.devices[0].set_cert_profile(v1::FULL);
+  EXPECT_EQ(run({"show", "a"}), 0);
+  EXPECT_THAT(out, HasSubstr("certificates      full\n"));
+  EXPECT_EQ(run({"list", "-o", "json"}), 0);
+  EXPECT_EQ(json()[0]["cert_profile"], "full");
 }
 
 TEST_F(Verbs, PowerCycleAsksFirst) {

@@ -80,6 +80,16 @@ std::string word(v1::Role role) {
   }
 }
 
+std::string word(v1::CertProfile profile) {
+  switch (profile) {
+    case v1::AS_VTPMD: return "default";
+    case v1::STANDARD: return "standard";
+    case v1::ECC: return "ecc";
+    case v1::FULL: return "full";
+    default: return unknown(profile);
+  }
+}
+
 std::string word(v1::State state) {
   switch (state) {
     case v1::OFF: return "off";
@@ -141,6 +151,12 @@ std::optional<v1::Kind> parse_kind(std::string_view text) {
 std::optional<v1::Node> parse_node(std::string_view text) {
   if (text == "kernel") return v1::KERNEL;
   if (text == "socket") return v1::SOCKET;
+  return std::nullopt;
+}
+
+std::optional<v1::CertProfile> parse_cert_profile(std::string_view text) {
+  for (const auto profile : {v1::AS_VTPMD, v1::STANDARD, v1::ECC, v1::FULL})
+    if (text == word(profile)) return profile;
   return std::nullopt;
 }
 

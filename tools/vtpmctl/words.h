@@ -20,6 +20,7 @@ std::string word(v1::Mode mode);
 std::string word(v1::Kind kind);
 std::string word(v1::Node node);
 std::string word(v1::Role role);
+std::string word(v1::CertProfile profile);
 std::string word(v1::State state);
 std::string word(v1::Event::Type type);
 std::string word(v1::DoctorReply::Status status);
@@ -29,6 +30,7 @@ Tone tone(v1::State state);
 std::optional<v1::Mode> parse_mode(std::string_view text);
 std::optional<v1::Kind> parse_kind(std::string_view text);
 std::optional<v1::Node> parse_node(std::string_view text);
+std::optional<v1::CertProfile> parse_cert_profile(std::string_view text);
 
 // The rule of vtpmd: 1 to 63 of A-Z a-z 0-9 . _ -, the first a letter or a digit. A uuid passes.
 // vtpmd decides; this one gives the better message.

@@ -48,6 +48,10 @@ void declare_settings(Arguments& arguments, NewDevice& device) {
                  "how long a command waits while the engine is replaced");
   arguments.text("--park-after", device.park_after,
                  "park it when it was idle so long: 90s, 10m, never; default: as vtpmd does");
+  arguments
+      .text("--cert-profile", device.cert_profile,
+            "which endorsement keys its identity has; default: as vtpmd does")
+      .one_of({"standard", "ecc", "full"});
 }
 
 Outcome<v1::CreateRequest> request_of(const NewDevice& device) {
@@ -66,6 +70,8 @@ Outcome<v1::CreateRequest> request_of(const NewDevice& device) {
   auto detach = duration("--detach-timeout", device.detach_timeout);
   if (!detach) return tl::unexpected(detach.error());
   request.set_detach_timeout_ms(*detach);
+  if (!device.cert_profile.empty())
+    request.set_cert_profile(*parse_cert_profile(device.cert_profile));
   if (!device.park_after.empty()) {
     if (request.node() == v1::SOCKET) {
       return failure(Exit::usage, "--park-after is for kernel nodes",

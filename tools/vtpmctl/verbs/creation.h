@@ -18,6 +18,7 @@ struct NewDevice {
   std::string command_timeout;
   std::string detach_timeout;
   std::string park_after;
+  std::string cert_profile;
   bool operator==(const NewDevice&) const = default;
 };
 void declare_settings(Arguments& arguments, NewDevice& device);

@@ -12,6 +12,7 @@ struct Options {
   std::vector<std::string> names;
   std::optional<std::string> owner;
   std::string park_after;
+  std::string cert_profile;
 };
 
 Outcome<v1::SetRequest> request_of(const Options& options) {
@@ -24,8 +25,10 @@ Outcome<v1::SetRequest> request_of(const Options& options) {
     if (!idle) return tl::unexpected(idle.error());
     request.set_park_after_s(*idle);
   }
-  if (!options.owner && options.park_after.empty()) {
-    return failure(Exit::usage, "nothing to set", "add --owner or --park-after");
+  if (!options.cert_profile.empty())
+    request.set_cert_profile(*parse_cert_profile(options.cert_profile));
+  if (!options.owner && options.park_after.empty() && options.cert_profile.empty()) {
+    return failure(Exit::usage, "nothing to set", "add --owner, --park-after or --cert-profile");
   }
   return request;
 }
@@ -50,6 +53,10 @@ Action declare_set(Arguments& arguments) {
                  "free text: the container or VM it belongs to; '' is nobody");
   arguments.text("--park-after", options->park_after,
                  "park it when it was idle so long: 90s, 10m, never; default: as vtpmd does");
+  arguments
+      .text("--cert-profile", options->cert_profile,
+            "which endorsement keys its identity is to have; default: as vtpmd does")
+      .one_of({"standard", "ecc", "full", "default"});
   return [options](Session& session) { return set(session, *options); };
 }
 

@@ -23,6 +23,7 @@ std::string text_of(const v1::Device& device, bool color) {
   line("for", word(device.kind()));
   line("mode", word(device.mode()));
   line("identity", device.has_identity() ? "of its own" : "none");
+  if (device.cert_profile() != v1::AS_VTPMD) line("certificates", word(device.cert_profile()));
   line("state", word(device.state()), tone(device.state()));
   line("failure", device.failure(), Tone::bad);
   line("waits for", device.waits_for(), Tone::bad);
