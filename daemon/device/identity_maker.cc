@@ -15,8 +15,8 @@ Result<void> IdentityMaker::start(NewIdentity identity, privsep::IdentityProfile
   if (busy()) return fail(ErrorCode::busy, "an identity is being made", "try again in a moment");
   certified_ = false;
   made_.clear();
-  VTPM_TRY(privsep::Manufacture order, identity.order(profile));
-  VTPM_CHECK(worker_.start(std::move(order)));
+  VTPM_TRY(const privsep::Manufacture order, identity.order(profile));
+  VTPM_CHECK(worker_.start(order));
   identity_ = std::move(identity);
   done_ = std::move(done);
   return {};

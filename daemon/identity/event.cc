@@ -21,7 +21,7 @@ bool is_birth(EventKind kind) { return kind == EventKind::create || kind == Even
 std::string utc_text(std::int64_t seconds) {
   const std::time_t time = seconds;
   std::tm parts{};
-  ::gmtime_r(&time, &parts);
+  (void)::gmtime_r(&time, &parts);  // for no second up to kLastSecond it fails
   return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", parts.tm_year + 1900, parts.tm_mon + 1,
                      parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec);
 }
