@@ -15,7 +15,7 @@
 /* Long, so that a busy machine is still fast enough. */
 #define LIMIT_US	10000
 /* On a busy machine it takes a while until eight commands in a row are quick. */
-#define SPIN_PATIENCE_MS	30000
+#define SPIN_PATIENCE_MS	50000
 #define CPU1		"/sys/devices/system/cpu/cpu1/online"
 
 /* An engine that waits in the kernel. */
