@@ -62,8 +62,9 @@ Result<void> serve(bool public_null) {
   VTPM_TRY(const auto tpm, power_on(public_null));
   for (Bytes frame = read_frame(); !frame.empty(); frame = read_frame()) {
     VTPM_TRY(const ByteView reply, tpm->process(frame, 0));
-    std::fwrite(reply.data(), 1, reply.size(), stdout);
-    if (std::fflush(stdout) != 0) return fail(ErrorCode::io, "standard output is closed");
+    const bool written = std::fwrite(reply.data(), 1, reply.size(), stdout) == reply.size();
+    if (!written || std::fflush(stdout) != 0)
+      return fail(ErrorCode::io, "standard output is closed");
   }
   return {};
 }
@@ -74,10 +75,10 @@ Result<void> serve(bool public_null) {
 int main(int argc, char** argv) {
   const bool public_null = argc == 2 && std::string_view(argv[1]) == "--public-null";
   if (argc > 1 && !public_null) {
-    std::fputs("usage: blank-tpm [--public-null]\n", stderr);
+    (void)std::fputs("usage: blank-tpm [--public-null]\n", stderr);
     return 2;
   }
   const auto done = vtpm::engine::serve(public_null);
-  if (!done) std::fprintf(stderr, "blank-tpm: %s\n", done.error().message.c_str());
+  if (!done) (void)std::fprintf(stderr, "blank-tpm: %s\n", done.error().message.c_str());
   return done ? 0 : 1;
 }
