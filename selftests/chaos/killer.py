@@ -16,13 +16,17 @@ WORKER_POINTS = [
     Point("before the gate", "vtpm::policy::Gate::decide("),
     Point("before execute", "vtpm::engine::(anonymous namespace)::LibtpmsEngine::process("),
     Point("after execute", "vtpm::worker::Keeper::keep("),
-    Point("before journal write", "vtpm::journal::Journal::commit("),
-    Point("within journal write", "vtpm::journal::Journal::commit(", anywhere=True),
-    Point("before adding a command to the journal", "vtpm::journal::Journal::append("),
-    Point("within adding a command to the journal", "vtpm::journal::Journal::append(", anywhere=True),
     Point("before reply", "vtpm::channel::(anonymous namespace)::KernelChannel::exchange("),
     Point("anywhere around reply", "vtpm::channel::(anonymous namespace)::KernelChannel::exchange(", anywhere=True),
     Point("anywhere in the pipeline", "vtpm::worker::(anonymous namespace)::Worker::answer(", anywhere=True),
+]
+JOURNAL_POINTS = [
+    Point("before journal write", "vtpm::journal::Journal::commit("),
+    Point("within journal write", "vtpm::journal::Journal::commit(", anywhere=True),
+]
+REDO_POINTS = [
+    Point("before adding a command to the journal", "vtpm::journal::Journal::append("),
+    Point("within adding a command to the journal", "vtpm::journal::Journal::append(", anywhere=True),
 ]
 STORE_POINTS = [
     Point("before asking for a commit", "vtpm::privsep::send_datagram("),
@@ -37,6 +41,9 @@ VTPMD_POINTS = [
 ]
 VTPMD, SERVER = "vtpmd", "fork server"
 STORES = "counts"  # the client whose commands are commits
+# Whose commands come by, where it is not everybody's.
+COME_BY = [(STORE_POINTS, [STORES]), (REDO_POINTS, ["extends"]), (JOURNAL_POINTS, ["gambles", "signs", "talks"])]
+ENGINE_POINTS = WORKER_POINTS + JOURNAL_POINTS + REDO_POINTS + STORE_POINTS
 ROUND_SIZES = (1, 1, 3, 5, 7)
 PATIENCE = 20  # seconds for what an emulated processor needs moments for
 TRIES = 5  # instructions of a function; half of them are for what goes wrong, and not on the way
@@ -115,13 +122,13 @@ class Killer:
     def __init__(self, vtpmd, names, clients, dice):
         self.vtpmd, self.clients, self.dice = vtpmd, clients, dice
         self.workers = Workers(vtpmd, names)
-        self.engine = Image(os.path.join(BUILD, "vtpm-engine"), WORKER_POINTS + STORE_POINTS)
+        self.engine = Image(os.path.join(BUILD, "vtpm-engine"), ENGINE_POINTS)
         self.manager = Image(os.path.join(BUILD, "vtpmd"), VTPMD_POINTS)
         self.tally, self.missed, self.most = {}, 0, 0
 
     def plan(self, kills):
         """Rounds of deaths. Every point comes up as often as the others, in an order that the seed decides."""
-        points = [("worker", p) for p in WORKER_POINTS + STORE_POINTS] + [(VTPMD, p) for p in VTPMD_POINTS]
+        points = [("worker", p) for p in ENGINE_POINTS] + [(VTPMD, p) for p in VTPMD_POINTS]
         deaths = [points[i % len(points)] for i in range(kills * 2 // 3)]
         while len(deaths) < kills:
             deaths.append((self.dice.choices(("worker", SERVER, VTPMD), (12, 1, 1))[0], None))
@@ -137,7 +144,8 @@ class Killer:
     def victim(self, what, point, deal):
         """None: nobody is left for this death in this round. All workers die with the fork server, so none is hunted."""
         if what == "worker":
-            clash, whom = SERVER in deal, [STORES] if point in STORE_POINTS else self.clients
+            clash = SERVER in deal
+            whom = next((names for points, names in COME_BY if point in points), self.clients)
         else:
             clash, whom = what == SERVER and not deal.keys() <= {VTPMD}, [what]
         free = [name for name in whom if not clash and name not in deal]
@@ -184,6 +192,5 @@ class Killer:
 
     def never(self):
         """The points that nobody died at; not every instruction of a function is on the way."""
-        return [f"{what}, {point.name}" for what, points in (("worker", WORKER_POINTS + STORE_POINTS),
-                                                             (VTPMD, VTPMD_POINTS))
+        return [f"{what}, {point.name}" for what, points in (("worker", ENGINE_POINTS), (VTPMD, VTPMD_POINTS))
                 for point in points if not point.anywhere and f"{what}, {point.name}" not in self.tally]
