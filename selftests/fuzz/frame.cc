@@ -209,7 +209,12 @@ void check_effect(const policy::Decision& d, const Reading& r, ByteView reply) {
   if (rc == frame::kRcFailure) FUZZ_CHECK(effect == policy::Effect::volatile_state);
   if (!d.allow) FUZZ_CHECK(d.effect == policy::Effect::none);  // it never reaches the engine
   if (!d.allow || !r.header) return;
-  if (r.with_sessions) FUZZ_CHECK(effect == policy::Effect::volatile_state);
+  if (effect == policy::Effect::replayable) {  // PCR_Event, PCR_Reset, PCR_Extend that were done
+    FUZZ_CHECK(rc == frame::kRcSuccess && r.with_sessions);
+    FUZZ_CHECK(r.code == 0x13c || r.code == 0x13d || r.code == 0x182);
+  } else if (r.with_sessions) {
+    FUZZ_CHECK(effect == policy::Effect::volatile_state);
+  }
   if (effect == policy::Effect::none)
     FUZZ_CHECK(policy::find_rule(r.code)->effect == policy::Effect::none);
 }
