@@ -14,12 +14,7 @@ Result<void> decode_redo(Reader& in, std::vector<Redo>& out) {
   if (all.size() > kMaxRedo)
     return fail(ErrorCode::too_large, "checkpoint: the commands to be redone are over their limit");
   Reader each(all);
-  while (!each.rest().empty() && each.ok()) {
-    Redo& redo = out.emplace_back();
-    redo.locality = each.u8();
-    redo.command = to_secret(each.sized32());
-    redo.reply = to_secret(each.sized32());
-  }
+  while (!each.rest().empty() && each.ok()) out.push_back(read_redo(each));
   if (!each.ok()) return fail(ErrorCode::corrupt, "checkpoint: a command to be redone is cut off");
   return {};
 }
@@ -30,13 +25,25 @@ std::size_t encoded_size(const Redo& redo) {
   return kLengths + redo.command.size() + redo.reply.size();
 }
 
+void write_redo(SecretWriter& out, const Redo& redo) {
+  out.u8(redo.locality).sized32(redo.command).sized32(redo.reply);
+}
+
+Redo read_redo(Reader& in) {
+  Redo redo;
+  redo.locality = in.u8();
+  redo.command = to_secret(in.sized32());
+  redo.reply = to_secret(in.sized32());
+  return redo;
+}
+
 SecretBytes encode(const Checkpoint& c) {
   std::size_t redo_size = 0;
   for (const Redo& redo : c.redo) redo_size += encoded_size(redo);
   SecretBytes out;
   out.reserve(96 + c.permanent.size() + c.volatile_state.size() + c.reply.size() + redo_size);
-  SecretWriter(out)
-      .u32(kMagic)
+  SecretWriter writer(out);
+  writer.u32(kMagic)
       .u16(c.redo.empty() ? kWithoutRedo : kWithRedo)
       .bytes(c.boot_id)
       .u64(c.incarnation)
@@ -46,9 +53,8 @@ SecretBytes encode(const Checkpoint& c) {
       .sized32(c.volatile_state)
       .sized32(c.reply);
   if (c.redo.empty()) return out;
-  SecretWriter(out).u32(static_cast<std::uint32_t>(redo_size));
-  for (const Redo& redo : c.redo)
-    SecretWriter(out).u8(redo.locality).sized32(redo.command).sized32(redo.reply);
+  writer.u32(static_cast<std::uint32_t>(redo_size));
+  for (const Redo& redo : c.redo) write_redo(writer, redo);
   return out;
 }
 

@@ -50,8 +50,12 @@ struct Checkpoint {
 // The one encoding, in journal slots, in messages and inside sealed records. decode() refuses
 // anything that encode() cannot have made.
 SecretBytes encode(const Checkpoint& checkpoint);
-// How many bytes of kMaxRedo a command takes.
-std::size_t encoded_size(const Redo& redo);
 Result<Checkpoint> decode_checkpoint(ByteView bytes);
+
+// A command to be redone, in a checkpoint and in a journal's list; encoded_size() is what it takes
+// of kMaxRedo. Of read_redo() the reader tells whether there was one.
+std::size_t encoded_size(const Redo& redo);
+void write_redo(SecretWriter& out, const Redo& redo);
+Redo read_redo(Reader& in);
 
 }  // namespace vtpm

@@ -87,7 +87,7 @@ Result<SlotHeader> read_slot_header(int fd, std::size_t index) {
 }
 
 // Adds what was executed since `commit_number`.
-Result<void> read_redo(int fd, std::uint64_t commit_number, Checkpoint& checkpoint) {
+Result<void> add_redo(int fd, std::uint64_t commit_number, Checkpoint& checkpoint) {
   SecretBytes area(kRedoSize);
   VTPM_CHECK(read_at(fd, area, kRedoOffset));
   std::size_t size = 0;
@@ -100,10 +100,7 @@ Result<void> read_redo(int fd, std::uint64_t commit_number, Checkpoint& checkpoi
     const std::size_t length = in.u32();
     Reader entry(in.bytes(length));
     const std::uint64_t sequence = entry.u64();
-    Redo redo;
-    redo.locality = entry.u8();
-    redo.command = to_secret(entry.sized32());
-    redo.reply = to_secret(entry.sized32());
+    Redo redo = read_redo(entry);
     size += encoded_size(redo);
     if (!in.ok() || !entry.done() || sequence <= checkpoint.sequence || size > kMaxRedo ||
         redo.reply.size() > kMaxReply)
@@ -128,7 +125,7 @@ Result<std::optional<Checkpoint>> read_newest(int fd, const Header& header, bool
   VTPM_TRY(Checkpoint checkpoint, decode_checkpoint(encoded));
   if (!check(header, checkpoint))
     return fail(ErrorCode::corrupt, "journal: a checkpoint that does not belong here");
-  if (with_redo) VTPM_CHECK(read_redo(fd, newest.commit_number, checkpoint));
+  if (with_redo) VTPM_CHECK(add_redo(fd, newest.commit_number, checkpoint));
   return checkpoint;
 }
 

@@ -106,7 +106,8 @@ bool Journal::append(std::uint64_t sequence, const Redo& redo) {
   std::atomic_thread_fence(std::memory_order_seq_cst);
   SecretBytes content;
   content.reserve(length);
-  SecretWriter(content).u64(sequence).u8(redo.locality).sized32(redo.command).sized32(redo.reply);
+  SecretWriter writer(content);
+  write_redo(writer.u64(sequence), redo);
   std::byte* const entry = area + *redo_;
   store_be32(entry + sizeof(std::uint64_t), static_cast<std::uint32_t>(length));
   std::memcpy(entry + kRedoHeader, content.data(), content.size());

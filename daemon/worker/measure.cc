@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/measure.h"
 
+#include "frame/frame.h"
 #include "worker/own_command.h"
 
 namespace vtpm::worker {
 namespace {
-
-constexpr std::uint32_t kPcrExtend = 0x182;
 
 // Part 2, 10.9.3, TPML_DIGEST_VALUES.
 Bytes digest_values(const Digests& digests) {
@@ -26,8 +25,8 @@ Bytes digest_values(const Digests& digests) {
 Result<void> extend_measurements(engine::Engine& engine,
                                  std::span<const Measurement> measurements) {
   for (const Measurement& measurement : measurements)
-    VTPM_CHECK(
-        run_own(engine, {kPcrExtend, {measurement.pcr}, 1}, digest_values(measurement.digests)));
+    VTPM_CHECK(run_own(engine, {frame::kCcPcrExtend, {measurement.pcr}, 1},
+                       digest_values(measurement.digests)));
   return {};
 }
 
