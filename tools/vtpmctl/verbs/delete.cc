@@ -31,12 +31,9 @@ Exit remove(Session& session, const Options& options) {
         request.set_device(name);
         request.set_force(options.force);
         request.set_release_number(options.release);
-        auto reply = session.call(request);
-        if (!reply) return tl::unexpected<Failure>(reply.error());
-        deleted.push_back(Json{{"name", name}, {"deleted", true}});
-        session.say(fmt::format("deleted {}\n", name));
-        if (advise) tip_number_held(session, "--all");
-        return {};
+        auto done = delete_one(session, name, request, deleted);
+        if (done && advise) tip_number_held(session, "--all");
+        return done;
       });
   if (session.json()) session.print_json(deleted);
   return exit;

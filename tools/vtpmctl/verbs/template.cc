@@ -76,11 +76,7 @@ Exit remove(Session& session, const Options& options) {
         if (!found) return tl::unexpected<Failure>(found.error());
         v1::DeleteRequest request;
         request.set_device(found->uuid());
-        const auto reply = session.call(request);
-        if (!reply) return tl::unexpected<Failure>(reply.error());
-        deleted.push_back(Json{{"name", name}, {"deleted", true}});
-        session.say(fmt::format("deleted {}\n", name));
-        return {};
+        return delete_one(session, name, request, deleted);
       });
   if (session.json()) session.print_json(deleted);
   return exit;

@@ -194,6 +194,15 @@ Exit for_each_device(Session& session, const std::vector<std::string>& names,
   return first;
 }
 
+Outcome<void> delete_one(Session& session, const std::string& name,
+                         const v1::DeleteRequest& request, Json& deleted) {
+  const auto reply = session.call(request);
+  if (!reply) return tl::unexpected<Failure>(reply.error());
+  deleted.push_back(Json{{"name", name}, {"deleted", true}});
+  session.say(fmt::format("deleted {}\n", name));
+  return {};
+}
+
 Outcome<void> confirm(Session& session, const std::string& verb, const std::string& question,
                       const std::vector<std::string>& agreements) {
   Environment& environment = session.environment();

@@ -60,6 +60,10 @@ Exit for_each_device(Session& session, const std::vector<std::string>& names,
 Exit change_each(Session& session, const std::vector<std::string>& names,
                  const std::function<Outcome<v1::Device>(const std::string&)>& one);
 
+// Deletes one device, or template, and tells of it as `name`; `deleted` is the JSON of all.
+Outcome<void> delete_one(Session& session, const std::string& name,
+                         const v1::DeleteRequest& request, Json& deleted);
+
 // Asks a person on the terminal before something that is not done by accident; one of `agreements`
 // has to be typed. Without a terminal it is refused.
 Outcome<void> confirm(Session& session, const std::string& verb, const std::string& question,
