@@ -1,73 +1,81 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clients of device nodes that know what their TPM must hold, whatever is killed below them."""
+"""Clients of nodes and sockets that know what their TPM must hold, whatever is killed below them."""
 import hashlib
 import os
 import struct
-import sys
 import threading
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from tpm_commands import (NULL, Session, Tpm, command, define_counter, extend, increment, make_signing_key,  # noqa: E402
+from tpm_commands import (NULL, Session, Tpm, command, define_counter, extend, increment, make_signing_key,
                           read_counter, read_public, sized, start_session)
 
-COUNTER = 0x01500010
+COUNTER, PCR = 0x01500010, 10
 
 
 class Client(threading.Thread):
-    """Works on one device until told to end; an error ends it."""
+    """Works on one device, through one open file, until told to end; an error ends it."""
 
-    def __init__(self, node):
+    def __init__(self, path, pause=0.002):
         super().__init__(daemon=True)
-        self.tpm, self.error, self.enough, self.done = Tpm(node), None, False, 0
+        self.tpm, self.pause, self.error, self.enough, self.done = Tpm(path), pause, None, False, 0
 
     def run(self):
         try:
             while not self.enough:
                 self.step()
                 self.done += 1
-                time.sleep(0.01)  # the others on an emulated processor
+                time.sleep(self.pause)
         except OSError as error:
             self.error = error
 
+    def end(self):
+        self.enough = True
+        self.join(60)
+        return self.error is None
+
 
 class Extender(Client):
-    pcr, chain = 10, bytes(32)
+    pcr, chain = PCR, bytes(32)
 
     def step(self):
         digest = hashlib.sha256(str(self.done).encode()).digest()
         self.tpm.ask(extend(self.pcr, digest))
         self.chain = hashlib.sha256(self.chain + digest).digest()
 
-    def check(self):
-        return self.tpm.pcr(self.pcr) == self.chain, f"PCR {self.pcr} is the chain of {self.done} extends"
+    def exact(self):
+        return self.tpm.pcr(self.pcr) == self.chain
+
+    def claim(self):
+        return f"PCR {self.pcr} is the chain of {self.done} extends"
 
 
 class Counter(Client):
     """Increments an NV counter: a permanent write, through the store, each time."""
 
-    first = None
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.tpm.ask(define_counter(COUNTER))
+        self.step()
+        self.first = self.read()
 
     def step(self):
-        if self.first is None:
-            self.tpm.ask(define_counter(COUNTER))
-            self.tpm.ask(increment(COUNTER))
-            self.first = self.read()
-        else:
-            self.tpm.ask(increment(COUNTER))
+        self.tpm.ask(increment(COUNTER))
 
     def read(self):
         return read_counter(self.tpm.ask, COUNTER)
 
-    def check(self):
-        return self.read() == self.first + self.done - 1, f"NV counter counted {self.done} increments"
+    def exact(self):
+        return self.read() == self.first + self.done
+
+    def claim(self):
+        return f"NV counter counted {self.done} increments"
 
 
 class Gambler(Client):
     """Random numbers and session nonces: no value comes twice, whatever was restarted."""
 
-    def __init__(self, node):
-        super().__init__(node)
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
         self.seen, self.twice = set(), 0
 
     def note(self, value):
@@ -80,8 +88,11 @@ class Gambler(Client):
         self.note(reply[6:])
         self.tpm.ask(command(0x165, [], reply[:4]))
 
-    def check(self):
-        return self.twice == 0 and len(self.seen) > 0, f"none of {len(self.seen)} random values came twice"
+    def exact(self):
+        return self.twice == 0 and len(self.seen) > 0
+
+    def claim(self):
+        return f"none of {len(self.seen)} random values came twice"
 
 
 class KeyUser(Client):
@@ -100,14 +111,17 @@ class KeyUser(Client):
     def name(self):
         return self.tpm.ask(read_public(self.handle))
 
-    def check(self):
-        return self.name() == self.public, f"a transient key lived through {self.done} signatures"
+    def exact(self):
+        return self.name() == self.public
+
+    def claim(self):
+        return f"a transient key lived through {self.done} signatures"
 
 
-class Talker(Client):
+class Talker(Extender):
     """Extends a PCR in one HMAC session: a command lost or done twice breaks the chain of its nonces."""
 
-    pcr, chain, session = 11, bytes(32), None
+    pcr, session = 11, None
 
     def step(self):
         if self.session is None:
@@ -116,4 +130,7 @@ class Talker(Client):
         self.session.extend(self.pcr, digest)
         self.chain = hashlib.sha256(self.chain + digest).digest()
 
-    check = Extender.check
+
+def pcr(node):
+    with Tpm(node) as tpm:
+        return tpm.pcr(PCR)
