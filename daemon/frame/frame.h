@@ -36,6 +36,9 @@ inline constexpr std::uint32_t kRcReadOnly = 0x156;  // library specification V1
 // Command codes used by name (Part 2, 6.5.2); commands.h has all of them.
 inline constexpr std::uint32_t kCcEvictControl = 0x120;
 inline constexpr std::uint32_t kCcHierarchyControl = 0x121;
+inline constexpr std::uint32_t kCcNvUndefineSpace = 0x122;
+inline constexpr std::uint32_t kCcChangeEps = 0x124;
+inline constexpr std::uint32_t kCcChangePps = 0x125;
 inline constexpr std::uint32_t kCcHierarchyChangeAuth = 0x129;
 inline constexpr std::uint32_t kCcNvDefineSpace = 0x12a;
 inline constexpr std::uint32_t kCcCreatePrimary = 0x131;
@@ -48,6 +51,7 @@ inline constexpr std::uint32_t kCcPcrReset = 0x13d;
 inline constexpr std::uint32_t kCcStartup = 0x144;
 inline constexpr std::uint32_t kCcContextLoad = 0x161;
 inline constexpr std::uint32_t kCcFlushContext = 0x165;
+inline constexpr std::uint32_t kCcNvReadPublic = 0x169;
 inline constexpr std::uint32_t kCcReadPublic = 0x173;
 inline constexpr std::uint32_t kCcGetCapability = 0x17a;
 inline constexpr std::uint32_t kCcGetTestResult = 0x17c;

@@ -66,10 +66,16 @@ std::vector<Bytes> list(Reader& in) {
   return items;
 }
 
-SecretBytes permanent(Reader& in) {
+SecretBytes permanent_or_none(Reader& in) {
   const ByteView state = in.sized32();
-  if (state.empty() || state.size() > kMaxPermanentState) in.fail();
+  if (state.size() > kMaxPermanentState) in.fail();
   return to_secret(state);
+}
+
+SecretBytes permanent(Reader& in) {
+  SecretBytes state = permanent_or_none(in);
+  if (state.empty()) in.fail();
+  return state;
 }
 
 void write_measurements(SecretWriter& out, const std::vector<Measurement>& measurements) {
@@ -151,6 +157,7 @@ SecretBytes encode(const Message& message) {
                  [&](const Manufacture& m) {
                    head(Type::manufacture);
                    w.u8(u8(m.profile)).sized16(m.authorization).bytes(m.event).bytes(m.policy);
+                   w.sized16(m.endorsement_seed).sized32(m.copy).u8(u8(m.fresh_storage));
                  },
                  [&](const MadeKeys& m) {
                    head(Type::made_keys);
@@ -237,6 +244,9 @@ Result<Message> decode(ByteView bytes) {
       m.event = in.array<32>();
       m.policy = in.array<32>();
       if (m.authorization.size() != m.policy.size()) in.fail();
+      m.endorsement_seed = to_secret(in.sized16());
+      m.copy = permanent_or_none(in);
+      m.fresh_storage = checked_bool(in);
       message = std::move(m);
       break;
     }

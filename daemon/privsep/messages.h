@@ -78,8 +78,13 @@ struct TakeIdentity {
 struct Manufacture {
   IdentityProfile profile = IdentityProfile::standard;
   SecretBytes authorization;           // of LINEAGE and GENERATION (frame/lineage.h)
-  std::array<std::byte, 32> event{};   // digest of the first event
+  std::array<std::byte, 32> event{};   // digest of the event that it comes from
   std::array<std::byte, 32> policy{};  // of the attestation key
+  // A libtpms permanent state that is to become another TPM's (worker/rebase.h), and the seed that
+  // it gets; empty: a new TPM.
+  SecretBytes endorsement_seed{};
+  SecretBytes copy{};
+  bool fresh_storage = false;
 };
 struct Certificates {
   std::vector<Bytes> certificates;  // X.509, DER; in the order of the keys

@@ -62,6 +62,9 @@ std::vector<Message> one_of_each() {
   all.emplace_back(TakeIdentity{to_secret(as_bytes("a new identity"))});
   all.emplace_back(
       Manufacture{IdentityProfile::full, SecretBytes(32, std::byte{1}), filled(2), filled(3)});
+  all.emplace_back(Manufacture{IdentityProfile::ecc, SecretBytes(32, std::byte{1}), filled(2),
+                               filled(3), SecretBytes(64, std::byte{4}),
+                               to_secret(as_bytes("a copy")), true});
   all.emplace_back(MadeKeys{0x49424d00,
                             "SW TPM",
                             0x20191023,

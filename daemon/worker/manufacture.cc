@@ -4,12 +4,14 @@
 #include <algorithm>
 #include <vector>
 
+#include "engine/copied_state.h"
 #include "engine/engine.h"
 #include "frame/frame.h"
 #include "frame/lineage.h"
 #include "worker/key_templates.h"
 #include "worker/lineage_indices.h"
 #include "worker/own_command.h"
+#include "worker/rebase.h"
 
 namespace vtpm::worker {
 namespace {
@@ -66,7 +68,8 @@ Result<Bytes> make_key(engine::Engine& engine, const KeyTemplate& key) {
   in.u32();  // size of the parameters
   Bytes area = to_bytes(in.sized16());
   if (!in.ok() || area.empty()) return fail(ErrorCode::internal, "the engine shows no public area");
-  if (key.persistent != 0) {
+  // In a copy, the owner may have something of his own there.
+  if (key.persistent != 0 && !holds(engine, key.persistent)) {
     Bytes where;
     Writer(where).u32(key.persistent);
     VTPM_CHECK(run_own(engine, {frame::kCcEvictControl, {frame::kRhOwner, handle}, 1}, where));
@@ -119,16 +122,26 @@ Result<privsep::Certificates> have_certified(int manager, const privsep::MadeKey
   return std::move(*answer);
 }
 
+Result<Rebased> begin(const privsep::Manufacture& order) {
+  if (!order.copy.empty()) return rebase(order.copy, order.endorsement_seed, order.fresh_storage);
+  VTPM_TRY(auto tpm, engine::Engine::start({.origin = engine::Origin::fresh}));
+  VTPM_CHECK(tpm->startup_clear());
+  VTPM_CHECK(define_lineage(*tpm, order.authorization));
+  return Rebased{std::move(tpm), {}};
+}
+
 }  // namespace
 
 Result<void> manufacture(int manager, const privsep::Manufacture& order) {
-  VTPM_TRY(const auto engine, engine::Engine::start({.origin = engine::Origin::fresh}));
-  VTPM_CHECK(engine->startup_clear());
-  VTPM_CHECK(define_lineage(*engine, order.authorization));
+  const bool copied = !order.copy.empty();
+  const bool storage_is_there = copied && !order.fresh_storage;
+  VTPM_TRY(const Rebased begun, begin(order));
+  const auto& engine = begun.tpm;
   VTPM_CHECK(advance_lineage(*engine, order.authorization, order.event));
   VTPM_TRY(privsep::MadeKeys made, describe(*engine));
   std::vector<std::uint32_t> indices;
   for (const KeyTemplate& key : key_templates(order.profile, order.policy)) {
+    if (storage_is_there && key.hierarchy == frame::kRhOwner) continue;
     VTPM_TRY(Bytes area, make_key(*engine, key));
     if (key.certificate_index == 0) continue;
     made.keys.push_back(std::move(area));
@@ -140,6 +153,9 @@ Result<void> manufacture(int manager, const privsep::Manufacture& order) {
   VTPM_CHECK(write_certificate(*engine, frame::kCertificateChain, signed_keys.chain));
   VTPM_CHECK(engine->shutdown_clear());
   VTPM_TRY(SecretBytes permanent, engine->permanent());
+  if (copied) {
+    VTPM_TRY(permanent, engine::close_copy(permanent, begun.owner_auth));
+  }
   return privsep::send_datagram(
       manager, encode(privsep::Message{privsep::Manufactured{std::move(permanent)}}));
 }

@@ -3,7 +3,8 @@
 //
 // A TPM is manufactured, LINEAGE and GENERATION take their first values, its keys are made by its
 // own commands, the manager certifies what it shows, the certificates go into NV. The result is a
-// permanent state that was powered off in order. Nothing of it is kept here.
+// permanent state that was powered off in order. Nothing of it is kept here. If the order brings a
+// copy of a TPM, that one is rebased (rebase.h), and all else is the same.
 // Source: US 12,386,650, figure 7; Documentation/design/identity.rst.
 #pragma once
 

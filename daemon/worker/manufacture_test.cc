@@ -35,7 +35,7 @@ std::array<std::byte, 32> filled(unsigned char byte) {
 
 class ManufactureTest : public WorkerTest {
  protected:
-  void begin(IdentityProfile profile) {
+  void begin(const Manufacture& order) {
     static const bool warm = Engine::warm_up().has_value();
     ASSERT_TRUE(warm);
     std::array<int, 2> ends{};
@@ -47,11 +47,15 @@ class ManufactureTest : public WorkerTest {
       manager_.reset();
       ::_exit(worker::run(std::move(theirs)));
     }
-    tell(Manufacture{profile, SecretBytes(32, std::byte{0x5c}), filled(0xe1), filled(0x90)});
+    tell(order);
   }
   // A manager whose certificates are as long as is usual, and tell the keys apart.
-  SecretBytes make(IdentityProfile profile) {
-    begin(profile);
+  static Manufacture order(IdentityProfile profile) {
+    return {profile, SecretBytes(32, std::byte{0x5c}), filled(0xe1), filled(0x90)};
+  }
+  SecretBytes make(IdentityProfile profile) { return make(order(profile)); }
+  SecretBytes make(const Manufacture& order) {
+    begin(order);
     keys_ = expect<MadeKeys>();
     Certificates answer;
     for (std::size_t i = 0; i < keys_.keys.size(); i++)
@@ -159,8 +163,36 @@ TEST_F(ManufactureTest, TwoAreNeverTheSame) {
   EXPECT_EQ(keys.size(), 12U);
 }
 
+TEST_F(ManufactureTest, ACopyGetsKeysAndCertificatesInTheirPlaces) {
+  const SecretBytes source = make(IdentityProfile::ecc);
+  const MadeKeys old = keys_;
+  const auto root_key = [&](const SecretBytes& state) {
+    auto tpm = must_start({Origin::restore, state});
+    EXPECT_EQ(startup(*tpm), 0U);
+    EXPECT_EQ(read_public(*tpm, 0x81010002), keys_.keys[0]);
+    EXPECT_EQ(engine::testing::run(*tpm, 0x169, {0x01c0000a}, 0).rc, 0U);
+    return read_public(*tpm, 0x81000001);
+  };
+  const Bytes root = root_key(source);
+  for (const bool fresh_storage : {false, true}) {
+    Manufacture wanted = order(IdentityProfile::ecc);
+    wanted.event = filled(0xe2);
+    wanted.endorsement_seed = SecretBytes(64, std::byte{0x99});
+    wanted.copy = source;
+    wanted.fresh_storage = fresh_storage;
+    const SecretBytes copy = make(wanted);
+    const auto layout = engine::parse_permanent(copy);
+    ASSERT_TRUE(layout);
+    EXPECT_EQ(to_bytes(ByteView(copy).subspan(layout->endorsement_seed.offset, 64)),
+              Bytes(64, std::byte{0x99}));
+    ASSERT_EQ(keys_.keys.size(), old.keys.size());
+    for (std::size_t i = 0; i < old.keys.size(); i++) EXPECT_NE(keys_.keys[i], old.keys[i]);
+    EXPECT_EQ(root_key(copy) == root, !fresh_storage);
+  }
+}
+
 TEST_F(ManufactureTest, NothingComesOfItWithoutCertificates) {
-  begin(IdentityProfile::ecc);
+  begin(order(IdentityProfile::ecc));
   expect<MadeKeys>();
   tell(Certificates{{Bytes(10, std::byte{1})}, {}});
   expect<Failed>();

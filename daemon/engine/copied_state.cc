@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/copied_state.h"
+
+#include <algorithm>
+
+#include "base/uuid.h"
+#include "engine/state_blob.h"
+
+namespace vtpm::engine {
+namespace {
+
+constexpr std::size_t kClockSize = 8;  // the byte after it: clockSafe
+constexpr std::byte kNo{0};
+
+// With `content` in a TPM2B of it; what lies behind moves.
+SecretBytes with(ByteView blob, const Field& field, ByteView content) {
+  SecretBytes out;
+  SecretWriter(out)
+      .bytes(blob.first(field.offset - 2))
+      .sized16(content)
+      .bytes(blob.subspan(field.offset + field.size));
+  return out;
+}
+
+}  // namespace
+
+Result<OpenedCopy> open_copy(ByteView permanent) {
+  VTPM_TRY(const bool blank, is_blank(permanent));
+  if (blank) return fail(ErrorCode::corrupt, "the state to copy has no identity");
+  VTPM_TRY(const PermanentLayout p, parse_permanent(permanent));
+  return OpenedCopy{with(permanent, p.owner_auth, {}),
+                    to_secret(permanent.subspan(p.owner_auth.offset, p.owner_auth.size))};
+}
+
+Result<void> set_endorsement_seed(MutableByteView permanent, ByteView seed) {
+  VTPM_TRY(const PermanentLayout p, parse_permanent(permanent));
+  if (seed.size() != p.endorsement_seed.size)
+    return fail(ErrorCode::invalid_argument, "the endorsement seed has not the length of one");
+  std::ranges::copy(seed,
+                    permanent.begin() + static_cast<std::ptrdiff_t>(p.endorsement_seed.offset));
+  return {};
+}
+
+Result<void> renew_storage(MutableByteView permanent) {
+  VTPM_TRY(const PermanentLayout p, parse_permanent(permanent));
+  VTPM_CHECK(fill_random(permanent.subspan(p.storage_seed.offset, p.storage_seed.size)));
+  return fill_random(permanent.subspan(p.storage_proof.offset, p.storage_proof.size));
+}
+
+Result<SecretBytes> close_copy(ByteView permanent, ByteView owner_auth) {
+  VTPM_TRY(const PermanentLayout before, parse_permanent(permanent));
+  SecretBytes closed = with(permanent, before.owner_auth, owner_auth);
+  VTPM_TRY(const PermanentLayout p, parse_permanent(closed));
+  VTPM_CHECK(fill_random(MutableByteView(closed).subspan(p.drbg_seed.offset, p.drbg_seed.size)));
+  closed[p.clock + kClockSize] = kNo;
+  return closed;
+}
+
+}  // namespace vtpm::engine

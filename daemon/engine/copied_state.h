@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// The permanent state of a TPM that is to become another TPM's (a clone): what no command of the
+// TPM does to it. Which order the steps come in, worker/rebase.h says.
+//
+// Blobs come from the store and are untrusted. Source: state_blob.h.
+#pragma once
+
+#include "base/bytes.h"
+#include "base/result.h"
+
+namespace vtpm::engine {
+
+// A copy in which the owner has the empty authorization, so that keys can be kept at the owner's
+// handles without knowing it; and the authorization, for close_copy().
+struct OpenedCopy {
+  SecretBytes permanent;
+  SecretBytes owner_auth;
+};
+Result<OpenedCopy> open_copy(ByteView permanent);
+
+// After TPM2_ChangeEPS, which has replaced the proof and has made the old seed's keys useless.
+Result<void> set_endorsement_seed(MutableByteView permanent, ByteView seed);
+
+// Random seed and proof for the storage hierarchy. Persistent keys of it are gone already.
+Result<void> renew_storage(MutableByteView permanent);
+
+// The owner's authorization as it was, a random state of the generator, and a clock that says that
+// it may have been set back.
+Result<SecretBytes> close_copy(ByteView permanent, ByteView owner_auth);
+
+}  // namespace vtpm::engine
