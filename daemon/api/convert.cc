@@ -54,6 +54,16 @@ v1::State state_of(device::Phase phase) {
   return v1::STATE_UNSPECIFIED;
 }
 
+v1::Role role_of(store::Role role) {
+  switch (role) {
+    case store::Role::device: return v1::DEVICE;
+    case store::Role::template_device: return v1::TEMPLATE;
+    case store::Role::quarantined:
+    case store::Role::quarantined_fresh_storage: return v1::QUARANTINED;
+  }
+  return v1::ROLE_UNSPECIFIED;
+}
+
 constexpr std::size_t kMaxOwner = 256;
 constexpr std::size_t kMaxSocketPath = 100;  // sun_path less ".ctrl"
 
@@ -105,7 +115,7 @@ v1::Device to_proto(const device::View& view) {
   d.set_command_timeout_ms(s.command_timeout_ms);
   d.set_detach_timeout_ms(s.detach_timeout_ms);
   d.set_has_identity(view.has_identity);
-  d.set_role(static_cast<v1::Role>(s.role));
+  d.set_role(role_of(s.role));
   if (s.park_after_s) d.set_park_after_s(*s.park_after_s);
   d.set_cert_profile(static_cast<v1::CertProfile>(s.cert_profile));
   return d;
@@ -176,6 +186,8 @@ Result<store::Settings> to_settings(const v1::CreateRequest& r, store::Settings 
   if (r.kind() != v1::KIND_UNSPECIFIED) s.kind = static_cast<std::uint8_t>(r.kind());
   if (r.mode() != v1::MODE_UNSPECIFIED) s.mode = static_cast<std::uint8_t>(r.mode());
   if (r.node() != v1::NODE_UNSPECIFIED) s.node = static_cast<std::uint8_t>(r.node());
+  if (r.role() == v1::QUARANTINED)
+    return fail(ErrorCode::invalid_argument, "only a clone is quarantined, and by itself");
   if (r.role() == v1::TEMPLATE) {
     if (r.mode() == v1::READ_WRITE || r.start() || !r.socket_path().empty())
       return fail(ErrorCode::invalid_argument,

@@ -166,6 +166,7 @@ TEST(Convert, ATemplateIsReadOnlyAndHasNoNode) {
              c.set_node(v1::SOCKET);
              c.set_socket_path("/s");
            },
+           [](auto& c) { c.set_role(v1::QUARANTINED); },
            [](auto& c) { c.set_role(static_cast<v1::Role>(7)); }}) {
     v1::CreateRequest bad = r;
     change(bad);

@@ -13,10 +13,25 @@ grpc::Status reply_with(const Result<device::View>& view, grpc::ServerContext& c
   return grpc::Status::OK;
 }
 
+using Source = device::Manager::Source;
+
+Result<device::View> clone(device::Manager& manager, const v1::CloneRequest& request) {
+  if (request.source().empty())
+    return fail(ErrorCode::invalid_argument, "it is not said what to clone");
+  v1::CreateRequest changes;
+  changes.set_name(request.name());
+  changes.set_mode(request.mode());
+  if (request.has_owner()) changes.set_owner(request.owner());
+  changes.set_socket_path(request.socket_path());
+  VTPM_TRY(store::Settings base, manager.settings_from(request.source(), Source::any));
+  VTPM_TRY(const store::Settings settings, to_settings(changes, std::move(base)));
+  return manager.clone(request.source(), settings, request.fresh_storage(), request.start());
+}
+
 Result<device::View> create(device::Manager& manager, const v1::CreateRequest& request) {
   store::Settings base = default_settings();
   if (!request.from().empty()) {
-    VTPM_TRY(base, manager.settings_from(request.from()));
+    VTPM_TRY(base, manager.settings_from(request.from(), Source::without_identity));
   }
   VTPM_TRY(const store::Settings settings, to_settings(request, std::move(base)));
   return manager.create(settings, request.start());
@@ -114,17 +129,12 @@ grpc::Status AdminService::Create(grpc::ServerContext* context, const v1::Create
 
 grpc::Status AdminService::Clone(grpc::ServerContext* context, const v1::CloneRequest* request,
                                  v1::Device* reply) {
-  if (request->source().empty())
-    return to_status(Error{ErrorCode::invalid_argument, "it is not said what to clone", ""},
-                     *context);
-  v1::CreateRequest like;
-  like.set_from(request->source());
-  like.set_name(request->name());
-  like.set_mode(request->mode());
-  if (request->has_owner()) like.set_owner(request->owner());
-  like.set_socket_path(request->socket_path());
-  like.set_start(request->start());
-  return reply_with(create(manager_, like), *context, reply);
+  return reply_with(clone(manager_, *request), *context, reply);
+}
+
+grpc::Status AdminService::Rebase(grpc::ServerContext* context, const v1::RebaseRequest* request,
+                                  v1::Device* reply) {
+  return reply_with(manager_.rebase(request->device()), *context, reply);
 }
 
 grpc::Status AdminService::Set(grpc::ServerContext* context, const v1::SetRequest* request,

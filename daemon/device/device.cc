@@ -66,7 +66,7 @@ View Device::view() const {
   view.phase = phase_;
   view.failure = record_.failure;
   view.waits_for = waits_for_;
-  view.has_identity = has_identity_;
+  view.has_identity = has_identity_ && !is_quarantined();
   view.has_node = node_->exists() && registered_;
   view.node = node_->kernel_node();
   if (!is_template()) view.socket_path = node_->socket_path();
@@ -143,14 +143,22 @@ Result<std::optional<Checkpoint>> Device::stored_checkpoint() {
   return checkpoint;
 }
 
-tl::unexpected<Error> Device::refuse_as_template() const {
-  return fail(ErrorCode::failed_precondition,
-              record_.settings.name + " is a template, which is never started or changed",
-              "'vtpmctl create NAME --from " + record_.settings.name + "' makes a device from it");
+Result<void> Device::check_role() const {
+  const std::string& name = record_.settings.name;
+  if (is_template())
+    return fail(ErrorCode::failed_precondition,
+                name + " is a template, which is never started or changed",
+                "'vtpmctl create NAME --from " + name + "' makes a device from it");
+  if (is_quarantined())
+    return fail(
+        ErrorCode::failed_precondition,
+        name + " is quarantined: it holds a copy of another device's identity",
+        "'vtpmctl rebase " + name + "' gives it one of its own, 'vtpmctl delete' removes it");
+  return {};
 }
 
 void Device::start(std::vector<Event> measured, Done done) {
-  if (is_template()) return done(refuse_as_template());
+  if (auto usable = check_role(); !usable) return done(std::move(usable));
   const bool asked = !measured.empty();
   auto events = to_measure(std::move(measured));
   if (!events) return done(tl::unexpected<Error>(std::move(events).error()));

@@ -73,6 +73,11 @@ class Device {
   void set_mode(privsep::DeviceMode mode, Done done);
   // Read-write -> read-only, off: its state and the key that sealed it are wiped, settings stay.
   Result<void> generalize();
+  // A quarantined copy becomes a device of its own. Nothing to do for any other.
+  void rebase(Done done);
+  // Its state as the store has it, in a record of another uuid, quarantined.
+  Result<store::Record> copy(const Uuid& uuid, const store::Settings& settings,
+                             bool fresh_storage) const;
   // At the manager's start: goes on from the journal if the power has not been cut, else powers on.
   void resume(Done done);
   // At the manager's start, before resume(): is this the worker that the record speaks of?
@@ -133,7 +138,11 @@ class Device {
   [[nodiscard]] bool is_template() const {
     return record_.settings.role == store::Role::template_device;
   }
-  [[nodiscard]] tl::unexpected<Error> refuse_as_template() const;
+  [[nodiscard]] bool is_quarantined() const {
+    return record_.settings.role == store::Role::quarantined ||
+           record_.settings.role == store::Role::quarantined_fresh_storage;
+  }
+  Result<void> check_role() const;  // may it be used as a device?
   Result<void> acquire();
   Result<std::optional<Checkpoint>> stored_checkpoint();
 
@@ -165,6 +174,9 @@ class Device {
 
   // device_identity.cc: from nothing to an identity.
   void make_identity();
+  // And what the worker that makes it is told.
+  Result<NewIdentity> next_identity(privsep::Manufacture& order);
+  Result<NewIdentity> identity_of_copy(privsep::Manufacture& order);  // device_clone.cc
   void on_identity(Result<MadeIdentity> made);
   Result<void> commit_identity(MadeIdentity made);
   void on_identity_committed(std::uint64_t epoch, const Result<store::Version>& version,

@@ -11,7 +11,7 @@ namespace vtpm::device {
 using privsep::DeviceMode;
 
 void Device::set_mode(DeviceMode mode, Done done) {
-  if (is_template()) return done(refuse_as_template());
+  if (auto usable = check_role(); !usable) return done(std::move(usable));
   if (mode == (read_only() ? DeviceMode::read_only : DeviceMode::read_write))
     return done(Result<void>{});
   if (mode == DeviceMode::read_only)
@@ -50,12 +50,20 @@ privsep::IdentityProfile Device::identity_profile() const {
 void Device::make_identity() {
   identity_wanted_ = true;
   arm(kIdentityLimit, [this] { maker_.cancel("it was not ready in time"); });
-  const auto kind = read_only() ? identity::EventKind::promote : identity::EventKind::create;
-  auto identity = host_.found_identity(kind, record_);
+  privsep::Manufacture order;
+  auto identity = next_identity(order);
   if (!identity) return identity_failed(std::move(identity).error());
-  auto started = maker_.start(*std::move(identity), identity_profile(),
+  auto started = maker_.start(*std::move(identity), order,
                               [this](Result<MadeIdentity> made) { on_identity(std::move(made)); });
   if (!started) identity_failed(std::move(started).error());
+}
+
+Result<NewIdentity> Device::next_identity(privsep::Manufacture& order) {
+  if (is_quarantined()) return identity_of_copy(order);
+  const auto kind = read_only() ? identity::EventKind::promote : identity::EventKind::create;
+  VTPM_TRY(NewIdentity identity, host_.found_identity(kind, record_));
+  VTPM_TRY(order, identity.order(identity_profile()));
+  return identity;
 }
 
 void Device::on_identity(Result<MadeIdentity> made) {
@@ -91,7 +99,9 @@ Result<void> Device::commit_identity(MadeIdentity made) {
                                                             const Bytes& wrapped_key) {
                         on_identity_committed(epoch, version, wrapped_key);
                       },
-                      {static_cast<std::uint8_t>(DeviceMode::read_write), std::move(made.lineage)});
+                      {.mode = static_cast<std::uint8_t>(DeviceMode::read_write),
+                       .lineage = std::move(made.lineage),
+                       .role = store::Role::device});
   return {};
 }
 
@@ -103,6 +113,7 @@ void Device::on_identity_committed(std::uint64_t epoch, const Result<store::Vers
     return identity_failed(version.error());
   }
   note_committed(*version, wrapped_key);
+  record_.settings.role = store::Role::device;
   goal_ == Goal::start ? begin_start() : finish({});
 }
 
@@ -117,7 +128,8 @@ void Device::identity_failed(Error error) {
 // One commit takes state, key and mode. Before it the device is what it was; after it, nothing that
 // it was can be opened again, so no worker and no later manager has to be told.
 Result<void> Device::generalize() {
-  if (is_template() || read_only()) return {};
+  VTPM_CHECK(check_role());
+  if (read_only()) return {};
   if (phase_ != Phase::off || in_transition() || !waits_for_.empty())
     return fail(ErrorCode::failed_precondition,
                 "the device is " +

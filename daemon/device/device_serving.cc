@@ -111,7 +111,9 @@ void Device::on_commit(const Checkpoint& checkpoint) {
   if (wait > wait.zero()) slowed_down();
   Birth birth;
   if (becomes_read_write)
-    birth = {static_cast<std::uint8_t>(privsep::DeviceMode::read_write), lineage_sent_};
+    birth = {.mode = static_cast<std::uint8_t>(privsep::DeviceMode::read_write),
+             .lineage = lineage_sent_,
+             .role = {}};
   host_.committer.add(
       record_, checkpoint,
       [this, epoch = checkpoint.incarnation, sequence = checkpoint.sequence](

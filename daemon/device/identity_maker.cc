@@ -10,12 +10,11 @@ IdentityMaker::IdentityMaker(Loop& loop, ForkClient& forks)
               {.message = [this](const privsep::Message& m) { on_message(m); },
                .died = [this](int status) { on_died(status); }}) {}
 
-Result<void> IdentityMaker::start(NewIdentity identity, privsep::IdentityProfile profile,
+Result<void> IdentityMaker::start(NewIdentity identity, const privsep::Manufacture& order,
                                   Done done) {
   if (busy()) return fail(ErrorCode::busy, "an identity is being made", "try again in a moment");
   certified_ = false;
   made_.clear();
-  VTPM_TRY(const privsep::Manufacture order, identity.order(profile));
   VTPM_CHECK(worker_.start(order));
   identity_ = std::move(identity);
   done_ = std::move(done);

@@ -31,7 +31,8 @@ class IdentityMaker {
 
   IdentityMaker(Loop& loop, ForkClient& forks);
 
-  Result<void> start(NewIdentity identity, privsep::IdentityProfile profile, Done done);
+  // `order`: identity.order(), and what more the worker is to know.
+  Result<void> start(NewIdentity identity, const privsep::Manufacture& order, Done done);
   // Done follows, with this error.
   void cancel(const std::string& why) { worker_.kill_for(why); }
   [[nodiscard]] bool busy() const { return static_cast<bool>(done_); }

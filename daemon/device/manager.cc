@@ -10,12 +10,12 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
-#include <future>
 #include <mutex>
 #include <utility>
 
 #include "base/log.h"
 #include "device/examination.h"
+#include "device/manager_on_loop.h"
 
 namespace vtpm::device {
 namespace {
@@ -186,24 +186,6 @@ void Manager::after_overflow() {
   }
 }
 
-template <class T>
-Result<T> Manager::on_loop(std::function<void(std::function<void(Result<T>)>)> work) {
-  auto promise = std::make_shared<std::promise<Result<T>>>();
-  auto future = promise->get_future();
-  const auto stopping = [] {
-    return fail(ErrorCode::unavailable, "vtpmd is stopping", "try again soon");
-  };
-  const bool taken = loop_->post([this, promise, stopping, work = std::move(work)] {
-    if (stopping_) return promise->set_value(stopping());
-    work([promise](Result<T> result) { promise->set_value(std::move(result)); });
-  });
-  if (!taken) return stopping();
-  // Each transition has a limit of its own; this one is for a loop that nobody runs.
-  if (future.wait_for(std::chrono::minutes(3)) != std::future_status::ready)
-    return fail(ErrorCode::timed_out, "vtpmd did not answer", "see its log");
-  return future.get();
-}
-
 Result<Device*> Manager::find(const std::string& name_or_uuid) {
   std::optional<Uuid> uuid = Uuid::parse(name_or_uuid);
   if (const auto name = names_.find(name_or_uuid); name != names_.end()) uuid = name->second;
@@ -258,30 +240,34 @@ Result<void> Manager::check_socket_paths(const store::Settings& settings) const 
   return {};
 }
 
+// The last check and then the store: what is in it from here on is a device.
+Result<Device*> Manager::add(const store::Record& record) {
+  const store::Settings& settings = record.settings;
+  if (settings.node == static_cast<std::uint8_t>(privsep::NodeKind::kernel) && !kernel_ &&
+      settings.role != store::Role::template_device)
+    return fail(ErrorCode::failed_precondition, "the kernel module vtpm is not in use",
+                "load it with 'modprobe vtpm' and restart vtpmd, or use --node socket");
+  VTPM_CHECK(check_quota(options_.quota, holdings(settings.owner), settings));
+  VTPM_CHECK(check_parking(settings));
+  VTPM_CHECK(check_socket_paths(settings));
+  VTPM_CHECK(archive_->records().create(record));
+  auto& device = devices_[record.uuid] = std::make_unique<Device>(*host_, record);
+  names_[settings.name] = record.uuid;
+  bulletin_.post(Notice::Kind::created, device->view());
+  parking_->look();
+  return device.get();
+}
+
 Result<View> Manager::create(const store::Settings& settings, bool start) {
   auto created = on_loop<View>([this, settings](auto done) {
+    const auto uuid = Uuid::random();
+    if (!uuid) return done(tl::unexpected<Error>(uuid.error()));
     store::Record record;
-    auto uuid = Uuid::random();
-    if (!uuid) return done(tl::unexpected<Error>(std::move(uuid).error()));
     record.uuid = *uuid;
     record.settings = settings;
-    if (settings.node == static_cast<std::uint8_t>(privsep::NodeKind::kernel) && !kernel_ &&
-        settings.role != store::Role::template_device)
-      return done(fail(ErrorCode::failed_precondition, "the kernel module vtpm is not in use",
-                       "load it with 'modprobe vtpm' and restart vtpmd, or use --node socket"));
-    if (auto room = check_quota(options_.quota, holdings(settings.owner), settings); !room)
-      return done(tl::unexpected<Error>(std::move(room).error()));
-    if (auto sound = check_parking(settings); !sound)
-      return done(tl::unexpected<Error>(std::move(sound).error()));
-    if (auto unused = check_socket_paths(settings); !unused)
-      return done(tl::unexpected<Error>(std::move(unused).error()));
-    if (auto stored = archive_->records().create(record); !stored)
-      return done(tl::unexpected<Error>(std::move(stored).error()));
-    auto& device = devices_[record.uuid] = std::make_unique<Device>(*host_, record);
-    names_[settings.name] = record.uuid;
-    bulletin_.post(Notice::Kind::created, device->view());
-    parking_->look();
-    done(device->view());
+    const auto device = add(record);
+    if (!device) return done(tl::unexpected<Error>(device.error()));
+    done((*device)->view());
   });
   if (!created || !start) return created;
   return this->start(created->uuid.to_string());

@@ -84,9 +84,16 @@ class Manager {
   Result<View> set_mode(const std::string& device, privsep::DeviceMode mode);
   // Takes a device's identity from it: it is read-only then (Device::generalize).
   Result<View> generalize(const std::string& device);
-  // What a device that is made from `source`, a template or a read-only device, begins with: all of
-  // its settings but what is its own. Read-write (US 12,386,650 figure 4).
-  Result<store::Settings> settings_from(const std::string& source);
+  // What a device that is made from `source` begins with: all of its settings but what is its own.
+  // Read-write. Of a device that has an identity only if it may be copied (US 12,386,650 figure 4).
+  enum class Source : std::uint8_t { without_identity, any };
+  Result<store::Settings> settings_from(const std::string& source, Source allowed);
+  // A device with these settings, and with a copy of the source's state that is rebased before
+  // anybody uses it. Without an identity in the source there is nothing to copy, and this is
+  // create(). If the rebase fails, the copy stays, quarantined, until rebase() or remove().
+  Result<View> clone(const std::string& source, const store::Settings& settings, bool fresh_storage,
+                     bool start);
+  Result<View> rebase(const std::string& device);
   Result<View> park(const std::string& device);
   Result<void> remove(const std::string& device, bool release_number, bool force);
   // The number of a destroyed node, or all of them; how many were released.
@@ -124,10 +131,12 @@ class Manager {
   void after_overflow();
 
   // Runs `work` on the loop; it must call the completion it gets exactly once, now or later.
+  // In manager_on_loop.h.
   template <class T>
   Result<T> on_loop(std::function<void(std::function<void(Result<T>)>)> work);
   Result<Device*> find(const std::string& name_or_uuid);
   [[nodiscard]] Holdings holdings(const std::string& owner) const;
+  Result<Device*> add(const store::Record& record);
   Result<void> check_socket_paths(const store::Settings& settings) const;
   Result<void> apply(Device& device, const Changes& changes);
   using Change = std::function<void(Device&, Device::Done)>;

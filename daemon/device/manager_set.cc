@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a person may change of a device while it lives, and what another one takes of it.
+// What a person may change of a device while it lives.
 #include "device/manager.h"
 
 namespace vtpm::device {
@@ -49,21 +49,6 @@ Result<View> Manager::set_mode(const std::string& name, privsep::DeviceMode mode
 
 Result<View> Manager::generalize(const std::string& name) {
   return change(name, [](Device& d, const Device::Done& done) { done(d.generalize()); });
-}
-
-Result<store::Settings> Manager::settings_from(const std::string& source) {
-  // Changes nothing; unlike show(), it refuses a device whose record is damaged.
-  VTPM_TRY(View view, change(source, [](Device&, const Device::Done& done) { done({}); }));
-  store::Settings settings = std::move(view.settings);
-  if (settings.mode != static_cast<std::uint8_t>(privsep::DeviceMode::read_only))
-    return fail(ErrorCode::failed_precondition,
-                "the device " + settings.name + " has an identity, or is to get one",
-                "name a template or a read-only device");
-  settings.name.clear();
-  settings.socket_path.clear();
-  settings.role = store::Role::device;
-  settings.mode = static_cast<std::uint8_t>(privsep::DeviceMode::read_write);
-  return settings;
 }
 
 }  // namespace vtpm::device

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "identity/attestation_key.h"
+#include "identity/derived_seed.h"
 
 namespace vtpm::device {
 
@@ -23,6 +24,31 @@ Result<NewIdentity> NewIdentity::found(const identity::Authority& authority,
   return made;
 }
 
+Result<NewIdentity> NewIdentity::descend(identity::Lineage source, identity::EventKind kind,
+                                         const Uuid& device, privsep::DeviceKind device_kind) {
+  VTPM_TRY(const identity::Standing before, identity::replay(source.log));
+  if (source.log.empty()) return fail(ErrorCode::corrupt, "the source's log has no event");
+  VTPM_TRY(identity::Family family,
+           identity::Family::load(source.family_key, source.family_certificate));
+  NewIdentity made(std::move(family), device);
+  if (source.certificates.empty()) return fail(ErrorCode::corrupt, "the source has no certificate");
+  VTPM_TRY(const identity::Digest parent, identity::sha256(source.certificates.back()));
+  made.lineage_ = std::move(source);
+  made.lineage_.certificates.clear();
+  made.lineage_.seed_bytes.resize(identity::kSeedSize);
+  VTPM_CHECK(fill_random(made.lineage_.seed_bytes));
+  identity::Event event{.kind = kind,
+                        .device = device,
+                        .parent = made.lineage_.log.back().event.device,
+                        .parent_lineage = before.lineage,
+                        .generation = before.generation + 1,
+                        .time = std::time(nullptr)};
+  VTPM_CHECK(fill_random(event.random));
+  VTPM_CHECK(made.happen(event, device_kind));
+  made.descent_.parent = parent;
+  return made;
+}
+
 Result<void> NewIdentity::happen(const identity::Event& event, privsep::DeviceKind device_kind) {
   VTPM_TRY(event_, identity::digest_of(event));
   VTPM_TRY(identity::SignedEvent entry, family_.sign(event));
@@ -38,6 +64,10 @@ Result<privsep::Manufacture> NewIdentity::order(privsep::IdentityProfile profile
   privsep::Manufacture order{
       .profile = profile, .authorization = lineage_.authorization, .event = event_, .policy = {}};
   VTPM_TRY(order.policy, identity::attestation_policy(descent_.lineage, descent_.generation));
+  if (lineage_.seed_bytes.empty()) return order;
+  VTPM_TRY(order.endorsement_seed,
+           identity::derive_endorsement_seed(lineage_.seed_bytes, descent_.lineage,
+                                             descent_.generation, device_));
   return order;
 }
 

@@ -22,6 +22,11 @@ class NewIdentity {
   static Result<NewIdentity> found(const identity::Authority& authority, identity::EventKind kind,
                                    const Uuid& device, privsep::DeviceKind device_kind);
 
+  // One that comes from another by EventKind::clone: of its family, with the event added to its
+  // log, and an endorsement seed derived for this one device.
+  static Result<NewIdentity> descend(identity::Lineage source, identity::EventKind kind,
+                                     const Uuid& device, privsep::DeviceKind device_kind);
+
   [[nodiscard]] Result<privsep::Manufacture> order(privsep::IdentityProfile profile) const;
   // What a worker shows is not trusted: if one of the keys is not what the templates give, there is
   // no certificate for any. Once.

@@ -92,6 +92,7 @@ std::vector<Result<Version>> Records::commit_all(std::vector<Store::CommitReques
     next.state = request.state;
     if (request.mode != 0) next.settings.mode = request.mode;
     if (!request.lineage.empty() || request.state.bytes.empty()) next.lineage = request.lineage;
+    if (request.role) next.settings.role = *request.role;
     VTPM_TRY(next.voucher, vault_.vouch(next, run_));
     request.voucher = next.voucher;
     return next;

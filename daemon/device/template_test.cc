@@ -33,7 +33,7 @@ class TemplateTest : public ManagerTest {
   }
   // Like `source`, by another name.
   Result<View> make_from(const std::string& source, const std::string& name, bool start = true) {
-    VTPM_TRY(store::Settings s, manager_->settings_from(source));
+    VTPM_TRY(store::Settings s, manager_->settings_from(source, Manager::Source::without_identity));
     s.name = name;
     return manager_->create(s, start);
   }
@@ -158,6 +158,42 @@ TEST_F(TemplateTest, ADeviceWithoutAnIdentityYetIsGeneralizedToo) {
   const auto started = manager_->start("web");
   ASSERT_TRUE(started) << started.error().message;
   EXPECT_FALSE(started->has_identity);
+}
+
+// More of it, as clients see it: selftests/native/clone-test.
+TEST_F(TemplateTest, ACloneKeepsTheStorageAndIsADeviceOfItsOwn) {
+  open();
+  const View web = create("web");
+  auto wanted = manager_->settings_from("web", Manager::Source::any);
+  ASSERT_TRUE(wanted);
+  wanted->name = "copy";
+  const auto copy = manager_->clone("web", *wanted, false, true);
+  ASSERT_TRUE(copy) << copy.error().message;
+  EXPECT_EQ(copy->settings.role, store::Role::device);
+  EXPECT_EQ(key_of(*copy), key_of(web));
+  wanted->name = "fresh";
+  const auto fresh = manager_->clone("web", *wanted, true, true);
+  ASSERT_TRUE(fresh) << fresh.error().message;
+  EXPECT_TRUE(succeeds(key_of(*fresh)));
+  EXPECT_NE(key_of(*fresh), key_of(web));
+  EXPECT_EQ(manager_->clone("web", *wanted, false, false).error().code, ErrorCode::exists);
+  wanted->name = "blank";
+  wanted->mode = static_cast<std::uint8_t>(DeviceMode::read_only);
+  EXPECT_EQ(manager_->clone("web", *wanted, false, false).error().code,
+            ErrorCode::failed_precondition);
+  EXPECT_TRUE(manager_->rebase("copy")) << "nothing to do";
+}
+
+TEST_F(TemplateTest, ACloneOfADeviceWithoutAnIdentityYetIsLikeAnyNewOne) {
+  open();
+  create("web", false);
+  auto wanted = manager_->settings_from("web", Manager::Source::any);
+  ASSERT_TRUE(wanted);
+  wanted->name = "copy";
+  const auto copy = manager_->clone("web", *wanted, false, false);
+  ASSERT_TRUE(copy) << copy.error().message;
+  EXPECT_FALSE(copy->has_identity);
+  EXPECT_TRUE(manager_->start("copy"));
 }
 
 }  // namespace

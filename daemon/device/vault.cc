@@ -162,6 +162,7 @@ Result<store::Store::CommitRequest> Vault::prepare(const store::Record& record,
                                                    const Birth& birth) {
   store::Store::CommitRequest request;
   request.mode = birth.mode;
+  request.role = birth.role;
   request.uuid = record.uuid;
   request.expected = record.version;
   VTPM_TRY(const SecretBytes* key, key_of(record, request.wrapped_key));

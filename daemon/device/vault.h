@@ -15,8 +15,9 @@ namespace vtpm::device {
 
 // What an identity changes of a record beside its state.
 struct Birth {
-  std::uint8_t mode = 0;  // 0 = as it is
-  SecretBytes lineage{};  // identity::Lineage, encoded; empty = as it is
+  std::uint8_t mode = 0;              // 0 = as it is
+  SecretBytes lineage{};              // identity::Lineage, encoded; empty = as it is
+  std::optional<store::Role> role{};  // nothing = as it is
 };
 
 class Vault {

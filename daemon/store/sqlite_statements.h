@@ -57,7 +57,7 @@ constexpr const char* text_of(Sql sql) {
     case Sql::commit:
       return "UPDATE device SET generation = generation + 1, voucher = ?6, "
              "wrapped_key = iif(length(?5) > 0 OR ?8, ?5, wrapped_key), "
-             "mode = iif(?7 > 0, ?7, mode)" VTPM_IF_UNCHANGED;
+             "mode = iif(?7 > 0, ?7, mode), role = iif(?9 > 0, ?9, role)" VTPM_IF_UNCHANGED;
     case Sql::put_state:
       return "INSERT INTO state (device, epoch, generation, sealed) "
              "SELECT id, ?2, ?3, ?4 FROM device WHERE uuid = ?1 "

@@ -238,7 +238,7 @@ Result<Version> SqliteStore::commit(const Uuid& uuid, const Version& expected,
                                     const SealedBlob& state, ByteView wrapped_key, ByteView voucher,
                                     std::uint8_t mode) {
   return std::move(
-      commit_all({{uuid, expected, state, to_bytes(wrapped_key), to_bytes(voucher), mode}})
+      commit_all({{uuid, expected, state, to_bytes(wrapped_key), to_bytes(voucher), mode, {}}})
           .front());
 }
 
@@ -287,7 +287,8 @@ Result<void> SqliteStore::commit_batch(const std::vector<CommitRequest>& request
 Result<Version> SqliteStore::commit_one(const CommitRequest& request) {
   VTPM_CHECK(swap(Sql::commit, request.uuid, request.expected, ByteView(request.wrapped_key),
                   ByteView(request.voucher), std::int64_t{request.mode},
-                  std::int64_t{request.state.bytes.empty()}));
+                  std::int64_t{request.state.bytes.empty()},
+                  request.role ? static_cast<std::int64_t>(*request.role) : std::int64_t{0}));
   VTPM_CHECK(put_state(request.uuid, request.state));
   VTPM_CHECK(request.state.bytes.empty() ? run(Sql::drop_lineage, ByteView(request.uuid.bytes))
                                          : put_lineage(request.uuid, request.lineage));

@@ -34,6 +34,10 @@ inline constexpr std::size_t kMaxSocketPath = 107;  // sun_path of unix(7), with
 enum class Role : std::uint8_t {
   device = 1,
   template_device = 2,  // never started; devices that are made from it begin with its settings
+  // Holds a copy of another device's state: not to be started before that is rebased, so that there
+  // are no two TPMs with one identity. The second one is to have a fresh storage hierarchy, too.
+  quarantined = 3,
+  quarantined_fresh_storage = 4,
 };
 
 // What a person chose; changes rarely. Two read-only devices differ in uuid and name alone.
@@ -108,8 +112,8 @@ class Store {
   // Replaces state (and wrapped_key, if not empty): generation + 1, if version is `expected`.
   // `state` must have been sealed under expected.epoch and expected.generation + 1. An empty one
   // takes state, lineage and wrapped key away, also from where the store's files still had them. An
-  // identity and the mode that goes with it change together: `mode` is the new settings.mode, 0 =
-  // as it is.
+  // identity changes together with what goes with it: `mode` is the new settings.mode, 0 = as it
+  // is.
   virtual Result<Version> commit(const Uuid& uuid, const Version& expected, const SealedBlob& state,
                                  ByteView wrapped_key, ByteView voucher, std::uint8_t mode = 0) = 0;
   // Several commits in one durable transaction; each has its own result.
@@ -120,7 +124,8 @@ class Store {
     Bytes wrapped_key;
     Bytes voucher;
     std::uint8_t mode = 0;
-    Bytes lineage{};  // empty = as it is; an identity and its lineage change together
+    Bytes lineage{};             // empty = as it is; an identity and its lineage change together
+    std::optional<Role> role{};  // the new settings.role; nothing = as it is
   };
   virtual std::vector<Result<Version>> commit_all(const std::vector<CommitRequest>& requests) = 0;
 

@@ -180,6 +180,27 @@ TEST_P(StoreContract, CommitKeepsTheWrappedKeyUnlessGivenANewOne) {
   EXPECT_EQ(store().get(id)->version.generation, 4U);
 }
 
+// A quarantine ends in the transaction that brings the new state.
+TEST_P(StoreContract, CommitMayChangeTheRole) {
+  Record r = test_record(1);
+  r.settings.role = Role::quarantined_fresh_storage;
+  ASSERT_OK(store().create(r));
+  Version v = *store().acquire(r.uuid, Version{}, "m", {});
+  v = *store().commit(r.uuid, v, test_blob(v), {}, {});
+  reopen();
+  EXPECT_EQ(store().get(r.uuid)->settings.role, Role::quarantined_fresh_storage);
+  const Store::CommitRequest request{.uuid = r.uuid,
+                                     .expected = v,
+                                     .state = test_blob(v),
+                                     .wrapped_key = {},
+                                     .voucher = {},
+                                     .mode = 0,
+                                     .lineage = {},
+                                     .role = Role::device};
+  ASSERT_OK(store().commit_all({request}).front());
+  EXPECT_EQ(store().get(r.uuid)->settings.role, Role::device);
+}
+
 TEST_P(StoreContract, CommitTakesBlobsUpToTheLimitOnly) {
   ASSERT_OK(store().create(test_record(1)));
   const Uuid id = test_uuid(1);

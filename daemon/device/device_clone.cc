@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// A copy of a device, and what makes it a device of its own.
+//
+// The copy is what the store has: every permanent change of the source up to its last reply. Its
+// power is off, so it has no PCRs and no sessions. Its record says that it is quarantined, in the
+// same transaction that brings its state, until another one brings the state that was rebased.
+// Source: Documentation/design/identity.rst; US 2014/0040890, figures 3 to 6.
+#include <utility>
+
+#include "device/device.h"
+
+namespace vtpm::device {
+
+Result<store::Record> Device::copy(const Uuid& uuid, const store::Settings& settings,
+                                   bool fresh_storage) const {
+  VTPM_CHECK(check_role());
+  VTPM_TRY(const store::Record source, host_.store.get(record_.uuid));
+  VTPM_TRY(const auto state, host_.vault.open(source));
+  if (!state)
+    return fail(ErrorCode::failed_precondition, "the device has no identity that could be copied");
+  Checkpoint first;
+  first.permanent = state->permanent;
+  first.permanent_version = 1;
+  store::Record copy;
+  copy.uuid = uuid;
+  copy.settings = settings;
+  copy.settings.role =
+      fresh_storage ? store::Role::quarantined_fresh_storage : store::Role::quarantined;
+  VTPM_TRY(auto lineage, host_.vault.open_lineage(source));
+  if (!lineage)
+    return fail(ErrorCode::failed_precondition,
+                "the device got its identity from an older vtpmd, which kept no lineage",
+                "only devices that have one can be cloned");
+  VTPM_TRY(auto sealed, host_.vault.prepare(
+                            copy, first, {.mode = 0, .lineage = *std::move(lineage), .role = {}}));
+  copy.wrapped_key = std::move(sealed.wrapped_key);
+  copy.state = std::move(sealed.state);
+  copy.lineage = std::move(sealed.lineage);
+  copy.version.generation = first.permanent_version;
+  return copy;
+}
+
+// A descendant of the device whose state and lineage the copy has.
+Result<NewIdentity> Device::identity_of_copy(privsep::Manufacture& order) {
+  VTPM_TRY(const store::Record record, host_.store.get(record_.uuid));
+  VTPM_TRY(auto state, host_.vault.open(record));
+  VTPM_TRY(const auto lineage, host_.vault.open_lineage(record));
+  if (!state || !lineage)
+    return fail(ErrorCode::corrupt, "the record of a copy lacks its state or its lineage");
+  VTPM_TRY(identity::Lineage source, identity::decode_lineage(*lineage));
+  VTPM_TRY(NewIdentity identity,
+           NewIdentity::descend(std::move(source), identity::EventKind::clone, uuid(),
+                                static_cast<privsep::DeviceKind>(record_.settings.kind)));
+  VTPM_TRY(order, identity.order(identity_profile()));
+  order.copy = std::move(state->permanent);
+  order.fresh_storage = record_.settings.role == store::Role::quarantined_fresh_storage;
+  return identity;
+}
+
+void Device::rebase(Done done) {
+  if (!is_quarantined()) return done(check_role());
+  if (in_transition())
+    return done(fail(ErrorCode::busy, "the device gets an identity", "try again in a moment"));
+  done_ = std::move(done);
+  goal_ = Goal::identity;
+  make_identity();
+}
+
+}  // namespace vtpm::device
