@@ -39,7 +39,7 @@ check() {
 check "start stop" st
 check "power-cycle" po
 check "park" pa
-check "ca clone create delete denied doctor event-log explain generalize host-key list park power-cycle release set set-mode show start stop template version watch" ""
+check "ca clone create delete denied doctor event-log explain generalize host-key list park power-cycle rebase release set set-mode show start stop template version watch" ""
 check "web web-2" start w
 check "db web web-2" stop web ""
 check "db web web-2" denied --limit 5 ""

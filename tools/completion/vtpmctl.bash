@@ -57,7 +57,7 @@ _vtpmctl() {
     words=$(_vtpmctl_words __complete verbs)
   else
     case $verb in
-      show | set | start | stop | delete | power-cycle | park | generalize | release | watch | denied)
+      show | set | start | stop | delete | power-cycle | park | rebase | generalize | release | watch | denied)
         words=$(_vtpmctl_words "${global[@]}" __complete devices)
         ;;
       event-log | explain)

@@ -55,6 +55,9 @@ Outcome<v1::Device> Session::call(const v1::CreateRequest& request) {
 Outcome<v1::Device> Session::call(const v1::CloneRequest& request) {
   return unary(*this, &v1::Admin::Stub::Clone, request, environment_.call_timeout);
 }
+Outcome<v1::Device> Session::call(const v1::RebaseRequest& request) {
+  return unary(*this, &v1::Admin::Stub::Rebase, request, environment_.call_timeout);
+}
 Outcome<v1::Device> Session::call(const v1::SetRequest& request) {
   return unary(*this, &v1::Admin::Stub::Set, request, environment_.call_timeout);
 }

@@ -149,6 +149,11 @@ class FakeAdmin final : public v1::Admin::Service {
     state_.cloned = *request;
     return state_.give(request->name(), reply);
   }
+  grpc::Status Rebase(Context* context, const v1::RebaseRequest* request,
+                      v1::Device* reply) override {
+    VTPM_JUDGE("Rebase " + request->device());
+    return state_.give(request->device(), reply);
+  }
   grpc::Status Set(Context* context, const v1::SetRequest* request, v1::Device* reply) override {
     VTPM_JUDGE("Set " + request->device());
     state_.changed = *request;

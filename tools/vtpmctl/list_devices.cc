@@ -23,9 +23,12 @@ Outcome<std::vector<v1::Device>> list_devices(Session& session) {
   return devices;
 }
 
-Outcome<std::vector<v1::Device>> list_devices(Session& session, v1::Role role) {
+Outcome<std::vector<v1::Device>> list_devices(Session& session, bool templates) {
   auto devices = list_devices(session);
-  if (devices) std::erase_if(*devices, [role](const auto& d) { return d.role() != role; });
+  if (devices)
+    std::erase_if(*devices, [templates](const v1::Device& d) {
+      return (d.role() == v1::TEMPLATE) != templates;
+    });
   return devices;
 }
 

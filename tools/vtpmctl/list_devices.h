@@ -9,7 +9,7 @@
 namespace vtpm::ctl {
 
 Outcome<std::vector<v1::Device>> list_devices(Session& session);
-// Those of one role alone.
-Outcome<std::vector<v1::Device>> list_devices(Session& session, v1::Role role);
+// The templates alone, or all but those.
+Outcome<std::vector<v1::Device>> list_devices(Session& session, bool templates);
 
 }  // namespace vtpm::ctl

@@ -42,6 +42,7 @@ class Session {
   Outcome<v1::CaCertificateReply> call(const v1::CaCertificateRequest& request);
   Outcome<v1::Device> call(const v1::CreateRequest& request);
   Outcome<v1::Device> call(const v1::CloneRequest& request);
+  Outcome<v1::Device> call(const v1::RebaseRequest& request);
   Outcome<v1::Device> call(const v1::SetRequest& request);
   Outcome<v1::Device> call(const v1::StartRequest& request);
   Outcome<v1::Device> call(const v1::StopRequest& request);

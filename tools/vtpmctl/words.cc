@@ -76,6 +76,7 @@ std::string word(v1::Role role) {
   switch (role) {
     case v1::DEVICE: return "device";
     case v1::TEMPLATE: return "template";
+    case v1::QUARANTINED: return "quarantined";
     default: return unknown(role);
   }
 }

@@ -11,6 +11,7 @@ struct Options {
   std::string mode;
   std::optional<std::string> owner;
   std::string socket_path;
+  bool fresh_storage = false;
   bool start = false;
 };
 
@@ -23,6 +24,7 @@ Exit clone(Session& session, const Options& options) {
   if (!options.mode.empty()) request.set_mode(*parse_mode(options.mode));
   if (options.owner) request.set_owner(*options.owner);
   request.set_socket_path(options.socket_path);
+  request.set_fresh_storage(options.fresh_storage);
   request.set_start(options.start);
   return create_each(session, options.names, options.start, [&](const std::string& name) {
     request.set_name(name);
@@ -42,6 +44,8 @@ Action declare_clone(Arguments& arguments) {
   arguments.text("--owner", options->owner, "the new device's; default: the source's");
   arguments.text("--socket-path", options->socket_path,
                  "of a clone on a socket: where; default chosen by vtpmd");
+  arguments.flag("--fresh-storage", options->fresh_storage,
+                 "another storage hierarchy than the source's, without its keys");
   arguments.flag("--start", options->start, "start it, too");
   return [options](Session& session) { return clone(session, *options); };
 }

@@ -9,7 +9,7 @@ namespace vtpm::ctl {
 namespace {
 
 Exit list(Session& session) {
-  auto devices = list_devices(session, v1::DEVICE);
+  auto devices = list_devices(session, false);
   if (!devices) return session.report(devices.error());
   if (session.json()) {
     Json array = Json::array();
@@ -22,7 +22,9 @@ Exit list(Session& session) {
     for (const v1::Device& device : *devices) {
       const std::string path = client_path(device);
       table.add({{device.name(), Tone::plain},
-                 {word(device.state()), tone(device.state())},
+                 device.role() == v1::QUARANTINED
+                     ? Cell{word(device.role()), Tone::bad}
+                     : Cell{word(device.state()), tone(device.state())},
                  {word(device.mode()), Tone::plain},
                  {word(device.kind()), Tone::plain},
                  {path.empty() ? word(device.node()) : path, Tone::plain},

@@ -36,7 +36,7 @@ Exit create(Session& session, const Options& options) {
 }
 
 Exit list(Session& session) {
-  const auto templates = list_devices(session, v1::TEMPLATE);
+  const auto templates = list_devices(session, true);
   if (!templates) return session.report(templates.error());
   Json array = Json::array();
   Table table({"NAME", "FOR", "NODE", "OWNER"});

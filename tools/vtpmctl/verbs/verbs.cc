@@ -21,14 +21,23 @@ constexpr Verb kVerbs[] = {
      "  vtpmctl create golden --mode read-only --for vm --node socket\n"
      "  vtpmctl create vm-7 --from small-vm --owner shop --start\n",
      declare_create},
-    {"clone", "Make devices like one that has no identity: a template or a read-only device.",
-     "Each has the source's settings and, if it is not to be read-only, gets an identity of its "
-     "own\n"
-     "at its first start. Nothing else is taken from the source, which has no state.\n\n"
+    {"clone", "Make devices like another one, each with an identity of its own.",
+     "Of a template or a read-only device, settings are taken. Of a read-write device, on or off,\n"
+     "also what it holds: sealed data opens, NV indices, the owner's keys and passwords are "
+     "there.\n"
+     "Endorsement keys and certificates are new; PCRs are those of a TPM just powered on.\n\n"
      "Examples:\n"
      "  vtpmctl clone golden web-1 web-2 web-3 --start\n"
-     "  vtpmctl clone golden staging --mode read-only --owner staging\n",
+     "  vtpmctl clone golden staging --mode read-only --owner staging\n"
+     "  vtpmctl clone web web-copy --fresh-storage\n",
      declare_clone},
+    {"rebase", "Give clones their identity that were left without: the rest of 'clone'.",
+     "A clone whose making was interrupted is quarantined: it has its source's identity and is "
+     "never\n"
+     "started. This finishes it, or 'vtpmctl delete' gives it up.\n\n"
+     "Examples:\n"
+     "  vtpmctl rebase web-copy\n",
+     declare_rebase},
     {"template", "Create, list, show or delete templates: settings for devices to be made.",
      "A template is a read-only device that is never started. 'create --from' and 'clone' make\n"
      "devices from it; it may be deleted at any time, nothing depends on it.\n\n"

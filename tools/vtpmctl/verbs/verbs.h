@@ -28,6 +28,7 @@ std::span<const Verb> verbs();
 
 Action declare_create(Arguments& arguments);
 Action declare_clone(Arguments& arguments);
+Action declare_rebase(Arguments& arguments);
 Action declare_template(Arguments& arguments);
 Action declare_list(Arguments& arguments);
 Action declare_show(Arguments& arguments);
