@@ -108,6 +108,29 @@ grpc::Status ObserveService::Doctor(grpc::ServerContext* context, const v1::Doct
   return grpc::Status::OK;
 }
 
+grpc::Status ObserveService::Lineage(grpc::ServerContext* context,
+                                     const v1::LineageRequest* request, v1::LineageReply* reply) {
+  const auto lineage = manager_.lineage(request->device());
+  if (!lineage) return to_status(lineage.error(), *context);
+  reply->set_uuid(lineage->uuid.to_string());
+  reply->set_name(lineage->name);
+  reply->set_root(lineage->root);
+  reply->set_family(lineage->family);
+  for (const auto& [name, pem] : lineage->certificates) {
+    auto* const certificate = reply->add_certificates();
+    certificate->set_name(name);
+    certificate->set_pem(pem);
+  }
+  reply->set_log(lineage->log);
+  for (const std::string& event : lineage->events) reply->add_events(event);
+  for (const auto& [uuid, name] : lineage->members) {
+    auto* const member = reply->add_members();
+    member->set_uuid(uuid.to_string());
+    member->set_name(name);
+  }
+  return grpc::Status::OK;
+}
+
 grpc::Status ObserveService::CaCertificate(grpc::ServerContext* context,
                                            const v1::CaCertificateRequest*,
                                            v1::CaCertificateReply* reply) {

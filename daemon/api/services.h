@@ -21,6 +21,8 @@ class ObserveService final : public v1::Observe::Service {
   grpc::Status EventLog(grpc::ServerContext*, const v1::EventLogRequest*,
                         v1::EventLogReply*) override;
   grpc::Status Doctor(grpc::ServerContext*, const v1::DoctorRequest*, v1::DoctorReply*) override;
+  grpc::Status Lineage(grpc::ServerContext* context, const v1::LineageRequest* request,
+                       v1::LineageReply* reply) override;
   grpc::Status CaCertificate(grpc::ServerContext*, const v1::CaCertificateRequest*,
                              v1::CaCertificateReply*) override;
 

@@ -306,6 +306,14 @@ Result<Bytes> Manager::event_log(const std::string& name) {
   });
 }
 
+Result<Manager::Descent> Manager::lineage(const std::string& name) {
+  return on_loop<Descent>([this, name](auto done) {
+    const auto device = find(name);
+    if (!device) return done(tl::unexpected<Error>(device.error()));
+    done(descent_of(**device));
+  });
+}
+
 Result<View> Manager::park(const std::string& device) {
   return change(device,
                 [this](Device& d, Device::Done done) { parking_->park(d, std::move(done)); });

@@ -104,6 +104,26 @@ class Manager {
     std::uint64_t families = 0;  // that it certified since this manager began
   };
   Result<Root> root_certificate();
+  // Where a device comes from, with what shows it; certificates are PEM.
+  struct Descent {
+    struct Member {
+      Uuid uuid;
+      std::string name;
+    };
+    Uuid uuid;
+    std::string name;
+    struct Certificate {
+      std::string name;  // "ek-rsa-2048", "ek-p-256", "iak"
+      std::string pem;
+    };
+    std::string root, family;
+    std::vector<Certificate> certificates;  // of its keys
+    std::string log;                        // a line of JSON for each event, signed
+    // Of all of its family on this host, each once, as JSON; and who they are.
+    std::vector<std::string> events;
+    std::vector<Member> members;
+  };
+  Result<Descent> lineage(const std::string& device);
   // How many records are under the new key.
   Result<std::size_t> rotate_host_key();
   Result<View> show(const std::string& device);
@@ -137,6 +157,7 @@ class Manager {
   Result<Device*> find(const std::string& name_or_uuid);
   [[nodiscard]] Holdings holdings(const std::string& owner) const;
   Result<Device*> add(const store::Record& record);
+  Result<Descent> descent_of(const Device& device);
   Result<void> check_socket_paths(const store::Settings& settings) const;
   Result<void> apply(Device& device, const Changes& changes);
   using Change = std::function<void(Device&, Device::Done)>;

@@ -39,7 +39,7 @@ check() {
 check "start stop" st
 check "power-cycle" po
 check "park" pa
-check "ca clone create delete denied doctor event-log explain generalize host-key list park power-cycle rebase release set set-mode show start stop template version watch" ""
+check "ca cert clone create delete denied doctor event-log explain generalize host-key lineage list park power-cycle rebase release set set-mode show start stop template verify version watch" ""
 check "web web-2" start w
 check "db web web-2" stop web ""
 check "db web web-2" denied --limit 5 ""
@@ -49,7 +49,7 @@ check "--output" list --out
 check "read-only read-write" create x --mode ""
 check "json" -o j
 check "vm" create x --for v
-check "list" -o json li
+check "lineage list" -o json li
 check "--measure --measure-text" start --mea
 check "db web web-2" event-log ""
 check "" create x --owner ""

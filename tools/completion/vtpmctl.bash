@@ -32,7 +32,7 @@ _vtpmctl() {
     --for) mapfile -t COMPREPLY < <(compgen -W "container vm open" -- "$cur"); return ;;
     --node) mapfile -t COMPREPLY < <(compgen -W "kernel socket" -- "$cur"); return ;;
     --compat) mapfile -t COMPREPLY < <(compgen -W "linux-hmac" -- "$cur"); return ;;
-    --socket | --socket-path | --measure)
+    --socket | --socket-path | --measure | --root | --same-family | --crl | --proof)
       mapfile -t COMPREPLY < <(compgen -f -- "$cur")
       compopt -o filenames 2>/dev/null
       return
@@ -57,10 +57,20 @@ _vtpmctl() {
     words=$(_vtpmctl_words __complete verbs)
   else
     case $verb in
-      show | set | start | stop | delete | power-cycle | park | rebase | generalize | release | watch | denied)
+      show | set | start | stop | delete | power-cycle | park | rebase | generalize | release | watch | denied | lineage)
         words=$(_vtpmctl_words "${global[@]}" __complete devices)
         ;;
-      event-log | explain)
+      cert)
+        case $prev in
+          cert) words="show export" ;;
+          show | export) words=$(_vtpmctl_words "${global[@]}" __complete devices) ;;
+          *)
+            mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+            return
+            ;;
+        esac
+        ;;
+      event-log | explain | verify)
         if [[ $prev == event-log ]]; then
           words=$(_vtpmctl_words "${global[@]}" __complete devices)
         else

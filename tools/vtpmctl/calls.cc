@@ -46,6 +46,9 @@ Outcome<v1::EventLogReply> Session::call(const v1::EventLogRequest& request) {
 Outcome<v1::DoctorReply> Session::call(const v1::DoctorRequest& request) {
   return unary(*this, &v1::Observe::Stub::Doctor, request, environment_.doctor_timeout);
 }
+Outcome<v1::LineageReply> Session::call(const v1::LineageRequest& request) {
+  return unary(*this, &v1::Observe::Stub::Lineage, request, environment_.call_timeout);
+}
 Outcome<v1::CaCertificateReply> Session::call(const v1::CaCertificateRequest& request) {
   return unary(*this, &v1::Observe::Stub::CaCertificate, request, environment_.call_timeout);
 }

@@ -24,6 +24,9 @@ enum class Exit : int {
   unreachable = 6,  // vtpmd is not there; nothing was done
   unhealthy = 7,    // doctor found a failure
   refused = 8,      // explain was given a frame that the policy refuses
+  // verify: identity::Step, in its order, from here on: 10 chain, 11 revocation, 12 log, 13 family,
+  // 14 generation, 15 live
+  rejected = 10,
 };
 
 struct Failure {

@@ -41,6 +41,7 @@ struct FakeState {
   std::vector<v1::DoctorReply::Check> checks;
   v1::VersionReply version;
   v1::CaCertificateReply root;
+  v1::LineageReply lineage;
   std::uint32_t held = 2;
   grpc::Status verdict;  // not OK: what every call gives
   std::string verdict_hint;
@@ -120,6 +121,12 @@ class FakeObserve final : public v1::Observe::Service {
   grpc::Status Doctor(Context* context, const v1::DoctorRequest*, v1::DoctorReply* reply) override {
     VTPM_JUDGE("Doctor");
     for (const auto& check : state_.checks) *reply->add_checks() = check;
+    return grpc::Status::OK;
+  }
+  grpc::Status Lineage(Context* context, const v1::LineageRequest* request,
+                       v1::LineageReply* reply) override {
+    VTPM_JUDGE("Lineage " + request->device());
+    *reply = state_.lineage;
     return grpc::Status::OK;
   }
   grpc::Status CaCertificate(Context* context, const v1::CaCertificateRequest*,

@@ -39,6 +39,7 @@ class Session {
   Outcome<v1::DeniedReply> call(const v1::DeniedRequest& request);
   Outcome<v1::EventLogReply> call(const v1::EventLogRequest& request);
   Outcome<v1::DoctorReply> call(const v1::DoctorRequest& request);
+  Outcome<v1::LineageReply> call(const v1::LineageRequest& request);
   Outcome<v1::CaCertificateReply> call(const v1::CaCertificateRequest& request);
   Outcome<v1::Device> call(const v1::CreateRequest& request);
   Outcome<v1::Device> call(const v1::CloneRequest& request);

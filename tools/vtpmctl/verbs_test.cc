@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "fake_vtpmd.h"
+#include "identity/event.h"
 
 namespace vtpm::ctl {
 namespace {
@@ -312,6 +313,34 @@ TEST_F(Verbs, ParkSaysWhatBecameOfIt) {
   EXPECT_EQ(json()[0]["state"], "parked");
   EXPECT_EQ(run({"show", "a"}), 0);
   EXPECT_THAT(out, HasSubstr("woken             7 times\n"));
+}
+
+TEST_F(Verbs, LineageDrawsATree) {
+  identity::Event birth{.device = *Uuid::parse("90b9df6d-8f0c-4e2e-8a2f-5b7c6d1e0f42")};
+  identity::Event clone{.kind = identity::EventKind::clone,
+                        .device = *Uuid::parse("cdc337d7-8f55-4ec0-ac2e-2d83d873e31d"),
+                        .parent = birth.device,
+                        .generation = 2};
+  clone.parent_lineage = *identity::extended({}, *identity::digest_of(birth));
+  state.lineage.set_name("web-2");
+  state.lineage.set_uuid(clone.device.to_string());
+  for (const auto& event : {clone, birth}) state.lineage.add_events(identity::to_json(event));
+  auto* const member = state.lineage.add_members();
+  member->set_uuid(clone.device.to_string());
+  member->set_name("web-2");
+  EXPECT_EQ(run({"lineage", "web-2"}), 0) << err;
+  EXPECT_EQ(out,
+            "90b9df6d-8f0c-4e2e-8a2f-5b7c6d1e0f42 (not on this host)  create, generation 1, "
+            "1970-01-01T00:00:00Z\n"
+            "`-- * web-2  clone, generation 2, 1970-01-01T00:00:00Z\n");
+  EXPECT_THAT(state.calls, ElementsAre("Lineage web-2"));
+  EXPECT_EQ(run({"lineage", "web-2", "--dot"}), 0);
+  EXPECT_THAT(out, AllOf(HasSubstr("digraph"), HasSubstr("->"), HasSubstr("web-2")));
+  EXPECT_EQ(run({"lineage", "web-2", "-o", "json"}), 0);
+  EXPECT_EQ(json()["events"][1]["kind"], "clone");
+  EXPECT_EQ(json()["events"][0]["name"], nullptr);
+  state.lineage.add_events("{}");
+  EXPECT_EQ(run({"lineage", "web-2"}), 1);
 }
 
 TEST_F(Verbs, SetChangesWhatIsNamed) {

@@ -136,13 +136,36 @@ constexpr Verb kVerbs[] = {
      "  vtpmctl host-key rotate\n",
      declare_host_key},
     {"ca", "Show or export the root certificate of this host.",
-     "It vouches for the endorsement keys of the host's devices: give it to those who verify "
-     "them,\n"
-     "and let them compare the fingerprint. Its key never leaves vtpmd.\n\n"
+     "It vouches for the families of the host's devices, and they for their keys: give it to "
+     "those\n"
+     "who verify them, and let them compare the fingerprint. Its key never leaves vtpmd.\n\n"
      "Examples:\n"
      "  vtpmctl ca show\n"
      "  vtpmctl ca export host-root.pem\n",
      declare_ca},
+    {"lineage", "Show what a device descends from, and what descends from it.",
+     "The family of the device, as far as this host knows it: each event made one out of "
+     "another.\n\n"
+     "Examples:\n"
+     "  vtpmctl lineage web\n"
+     "  vtpmctl lineage web --dot | dot -Tsvg >web.svg\n",
+     declare_lineage},
+    {"cert", "Show or export the certificates of a device, and the log of its identity.",
+     "A folder for 'vtpmctl verify', or for openssl. Nothing in it is secret.\n\n"
+     "Examples:\n"
+     "  vtpmctl cert show web\n"
+     "  vtpmctl cert export web web-certs\n"
+     "  openssl verify -CAfile host-root.pem -untrusted web-certs/family.pem web-certs/iak.pem\n",
+     declare_cert},
+    {"verify", "Verify where a device comes from, from files alone; needs no vtpmd.",
+     "The root is the one thing that is trusted: get it another way than the folder. The exit\n"
+     "status says which step failed: 10 chain, 11 revocation, 12 log, 13 family, 14 generation,\n"
+     "15 live.\n\n"
+     "Examples:\n"
+     "  vtpmctl verify web-certs --root host-root.pem\n"
+     "  vtpmctl verify web-2-certs --root host-root.pem --same-family web-certs/iak.pem\n"
+     "  vtpmctl verify web-certs --root host-root.pem --nonce 5ca1ab1e --proof answer\n",
+     declare_verify},
     {"event-log", "Write the event log of what a device's power-on measured.",
      "It is a TCG log, crypto-agile, of devices for containers: verifiers replay it to the PCRs.\n"
      "'vtpmctl show' tells the file that holds it, to be bind-mounted into the container.\n\n"

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where devices come from, for people and for verifiers. All of it is public.
+#include <fmt/format.h>
+
+#include <map>
+#include <set>
+
+#include "device/manager.h"
+#include "identity/lineage.h"
+#include "identity/pem.h"
+
+namespace vtpm::device {
+namespace {
+
+Result<std::optional<identity::Lineage>> lineage_of(Archive& archive, const Uuid& uuid) {
+  VTPM_TRY(const store::Record record, archive.records().get(uuid));
+  VTPM_TRY(const auto plain, archive.vault().open_lineage(record));
+  if (!plain) return std::nullopt;
+  VTPM_TRY(identity::Lineage lineage, identity::decode_lineage(*plain));
+  return lineage;
+}
+
+// Two keys of one kind are told apart by a number.
+Result<std::vector<Manager::Descent::Certificate>> certificates_of(
+    const identity::Lineage& lineage) {
+  std::vector<Manager::Descent::Certificate> out;
+  std::map<std::string, int> used;
+  for (const Bytes& certificate : lineage.certificates) {
+    VTPM_TRY(std::string name, identity::key_name(certificate));
+    name = &certificate == &lineage.certificates.back() ? "iak" : "ek-" + name;
+    if (const int before = used[name]++; before > 0) name += fmt::format("-{}", before + 1);
+    VTPM_TRY(std::string pem, identity::to_pem(certificate));
+    out.push_back({std::move(name), std::move(pem)});
+  }
+  return out;
+}
+
+}  // namespace
+
+Result<Manager::Descent> Manager::descent_of(const Device& device) {
+  VTPM_TRY(const auto lineage, lineage_of(*archive_, device.uuid()));
+  const bool has_identity = device.view().has_identity;
+  if (!lineage)
+    return fail(ErrorCode::failed_precondition,
+                has_identity ? "the device got its identity from a vtpmd that kept no lineage"
+                             : "the device has no identity yet",
+                has_identity ? "a new device has one"
+                             : "a read-write device gets one when it is started first");
+  VTPM_TRY(const identity::Authority* const authority, archive_->authority());
+  Descent out;
+  out.uuid = device.uuid();
+  out.name = device.record().settings.name;
+  VTPM_TRY(out.root, identity::to_pem(authority->certificate()));
+  VTPM_TRY(out.family, identity::to_pem(lineage->family_certificate));
+  VTPM_TRY(out.certificates, certificates_of(*lineage));
+  out.log = identity::to_text(lineage->log);
+  // The family on this host: what its members' logs tell together, each event once.
+  std::set<std::string> seen;
+  for (const auto& [uuid, member] : devices_) {
+    const auto other = lineage_of(*archive_, uuid);
+    if (!other || !*other || (*other)->family_certificate != lineage->family_certificate) continue;
+    out.members.push_back({uuid, member->record().settings.name});
+    for (const identity::SignedEvent& entry : (*other)->log)
+      if (std::string json = identity::to_json(entry.event); seen.insert(json).second)
+        out.events.push_back(std::move(json));
+  }
+  return out;
+}
+
+}  // namespace vtpm::device
