@@ -190,6 +190,7 @@ class Device {
   // device_recovery.cc: what follows a worker's death.
   void on_died(int wait_status);
   void on_parked(int wait_status);
+  void compact_journal();
   bool crash_loop(int wait_status);
   void replace_worker();  // on -> detached: another worker takes over
   Result<void> resume_warm();

@@ -161,8 +161,19 @@ void Device::on_parked(int wait_status) {
   const Done done = std::exchange(done_, nullptr);
   finish({});
   const bool failed = privsep::is_crash(wait_status) && crash_loop(wait_status);
-  if (!failed && phase_ == Phase::on && node_->registers()) set_phase(Phase::parked);
+  if (!failed && phase_ == Phase::on && node_->registers()) {
+    compact_journal();
+    set_phase(Phase::parked);
+  }
   if (done) done({});
+}
+
+// A parked device takes the room of one checkpoint. Where that cannot be had it goes on from the
+// journal as its worker left it; if that is unsound, the wake will say so.
+void Device::compact_journal() {
+  if (auto compacted = host_.journals.compact(record_.uuid); !compacted)
+    log::warning("the journal of a parked device stays as it was",
+                 {{"device", record_.settings.name}, {"why", compacted.error().message}});
 }
 
 void Device::wake() {

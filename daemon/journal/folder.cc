@@ -216,6 +216,13 @@ Result<std::optional<Folder::Found>> Folder::read(const Uuid& device) const {
   return found;
 }
 
+Result<void> Folder::compact(const Uuid& device) {
+  VTPM_TRY(const auto found, read(device));
+  if (!found || !found->newest) return {};
+  VTPM_CHECK(create(found->header, &*found->newest));
+  return {};
+}
+
 Result<void> Folder::remove(const Uuid& device) {
   const std::string name = device.to_string();
   for (const std::string& victim : {name, kTemporaryPrefix + name})

@@ -54,6 +54,10 @@ class Folder {
   // The worker can write all of the file, so the caller compares the header with what it expects;
   // a newest checkpoint that is unsound is `corrupt`, never replaced by the older one.
   Result<std::optional<Found>> read(const Uuid& device) const;
+  // Keeps of the device's journal, if there is one, the newest checkpoint alone, in as few pages as
+  // it takes: what read() gives is the same. Only when its writer is dead. After an error the
+  // journal is as it was.
+  Result<void> compact(const Uuid& device);
   Result<void> remove(const Uuid& device);
   Result<std::vector<Uuid>> list() const;
 

@@ -397,6 +397,43 @@ TEST_F(JournalTest, ACommandThatIsTooLongNeedsACommit) {
   EXPECT_FALSE(journal.append(3, some_redo(3)));
 }
 
+TEST_F(JournalTest, KeepsOfACompactedJournalTheNewestCheckpoint) {
+  const Header header = some_header();
+  auto journal = Journal::map(folder().create(header, nullptr).value()).value();
+  for (std::uint64_t i = 1; i <= 5; i++) ASSERT_TRUE(journal.commit(some_checkpoint(header, i)));
+  ASSERT_TRUE(journal.append(6, some_redo(6)));
+  const Folder::Found before = folder().read(header.device).value().value();
+  const auto pages = [&] {
+    struct stat st{};
+    EXPECT_EQ(::stat(file_of(header.device).c_str(), &st), 0);
+    return static_cast<std::size_t>(st.st_blocks) * 512 / kPageSize;
+  };
+  ASSERT_GT(pages(), 1U + 3U);
+  for (int i = 0; i < 2; i++) {
+    ASSERT_TRUE(folder().compact(header.device));
+    EXPECT_EQ(pages(), 1U + 3U) << "a header, and a checkpoint of 9000 bytes";
+    const Folder::Found after = folder().read(header.device).value().value();
+    EXPECT_EQ(encode_header(after.header), encode_header(before.header));
+    EXPECT_TRUE(same(*after.newest, *before.newest));
+    EXPECT_EQ(after.newest->sequence, 6U);
+    EXPECT_EQ(after.newest->redo.size(), 1U);
+  }
+  ASSERT_TRUE(journal.commit(some_checkpoint(header, 7)));  // by who should be dead
+  EXPECT_TRUE(same(*folder().read(header.device).value()->newest, *before.newest));
+}
+
+TEST_F(JournalTest, CompactsNothingThatIsUnsound) {
+  EXPECT_TRUE(folder().compact(Uuid::random().value())) << "there is no journal";
+  const Header header = some_header();
+  const Checkpoint checkpoint = some_checkpoint(header, 1);
+  ASSERT_TRUE(folder().create(header, &checkpoint));
+  overwrite(header.device, slot_offset(1) + kSlotHeader, Bytes(9100, std::byte{0xff}));
+  const auto compacted = folder().compact(header.device);
+  ASSERT_FALSE(compacted);
+  EXPECT_EQ(compacted.error().code, ErrorCode::corrupt);
+  EXPECT_EQ(read_error(header.device), ErrorCode::corrupt) << "whoever reads it is told";
+}
+
 // A client's bytes lie where an entry's word may be looked for later.
 TEST_F(JournalTest, WhatLiesBehindTheListIsNoCommand) {
   const Header header = some_header();
