@@ -114,8 +114,8 @@ demo: daemon $(BUILD)/kernel/6.12/vtpm.ko ## show the main job: two containers, 
 guest: daemon $(BUILD)/kernel/6.12/vtpm.ko ## a root shell in a guest with the module loaded
 	@selftests/guest/run --kernel 6.12 --module $(BUILD)/kernel/6.12/vtpm.ko --shell
 
-bench: daemon $(MODULES) ## measure against tpm_vtpm_proxy + swtpm and a bare pipe, in one guest run
-	@selftests/bench/run
+bench: daemon $(BUILD)/kernel/6.12/vtpm.ko ## measure against tpm_vtpm_proxy + swtpm and the floors, in a guest and here (BENCH='pace storm --devices 1000')
+	@selftests/bench/run $(BENCH)
 
 # ---------------------------------------------------------------- install
 .PHONY: install install-module uninstall clean

@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parts of the benchmark. Each measures and yields tables: {"title", "unit", "floor", "against", "rows"}, where
+rows[work][subject] are the rounds, each a list of what was measured in it."""
+import os
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from place import (FLOOR, GUEST, RIVAL, Ours, Rival, environment, keep_on, measured, meminfo, memory, new_swtpm_identity,
+                   node, pages_of, until)
+
+WORKS = ("PCR_Read", "PCR_Extend", "GetRandom", "NV_Read", "NV_Write", "Sign", "Unseal")
+SESSION = "SessionUnseal"
+
+
+def works(names):
+    return [word for name in names for word in ("--work", name)]
+
+
+def table(title, rows, unit="us", floor=None, against=None, **more):
+    return {"title": title, "unit": unit, "floor": floor, "against": against, "rows": rows, **more}
+
+
+def transposed(measurements):
+    """{subject: {work: rounds}} as {work: {subject: rounds}}."""
+    rows = {}
+    for subject, steps in measurements.items():
+        for work, rounds in steps.items():
+            rows.setdefault(work, {})[subject] = rounds
+    return rows
+
+
+def set_busy_wait(device, microseconds):
+    with open(f"/sys/class/tpm/{os.path.basename(device['device_path'])}/device/busy_wait_us", "w", encoding="ascii") as file:
+        file.write(str(microseconds))
+
+
+def latency(options):
+    """One client: how long a command takes."""
+    ours, rival = Ours(), Rival()
+    devices = {"read-only": ours.create(["bench-ro"], "--mode", "read-only")[0], "read-write": ours.create(["bench-rw"])[0]}
+    if GUEST:
+        devices["rw, no busy-wait"] = ours.create(["bench-sleep"])[0]
+        set_busy_wait(devices["rw, no busy-wait"], 0)
+    yield environment(ours.vtpmd)
+    floors = [f"{FLOOR}={FLOOR}:", f"{FLOOR}-again={FLOOR}:", "libtpms, piped=libtpms-pipe:", "libtpms=libtpms:"]
+    plain = [f"{name}={node(device)}" for name, device in devices.items()] + [f"{RIVAL}={rival.node}"]
+    managed = [f"{name}={node(device, True)}" for name, device in devices.items()] + [f"{RIVAL}={rival.rm_node}"]
+    asked = [name for name in WORKS if name in (options.work or WORKS)]
+    sizes = ["--rounds", str(options.rounds), "--count", str(options.count)]
+    everywhere = os.sched_getaffinity(0)
+    first = min(everywhere)
+    served = [rival.pid] + [device["worker_pid"] for device in devices.values()]
+    for where, cpus, cpu in ((f"all on one CPU of {len(everywhere)}", {first}, first),
+                             (f"on {len(everywhere)} CPUs, wherever the scheduler puts them", everywhere, None)):
+        keep_on(served, cpus)
+        rows = measured("bench", "latency", *sizes, *works(asked), *floors, *plain, cpu=cpu) if asked else {}
+        if SESSION in (options.work or [SESSION]):
+            rows |= measured("bench", "latency", *sizes, "--work", SESSION, *floors, *managed, cpu=cpu)
+        yield table(f"Latency, {where}", rows, floor=FLOOR, against=RIVAL, plot="bars")
+    rival.end()
+    ours.end()
+
+
+def throughput(options):
+    """Many devices, each with a client of its own, all at once."""
+    most = max(options.at_once)
+    ours = Ours()
+    devices = ours.create([f"busy-{i}" for i in range(most)], "--mode", "read-only")
+    with ThreadPoolExecutor(2) as pool:
+        rivals = list(pool.map(lambda _: Rival(), range(most)))
+    yield environment(ours.vtpmd)
+    rows = {}
+    for number in options.at_once:
+        got = measured("bench", "throughput", "--rounds", str(max(3, options.rounds // 3)), "--seconds", str(options.seconds),
+                       *works(("PCR_Read", "PCR_Extend")),
+                       f"{FLOOR}={FLOOR}:*{number}", f"libtpms, piped=libtpms-pipe:*{number}",
+                       "vtpm=" + ",".join(node(device) for device in devices[:number]),
+                       f"{RIVAL}=" + ",".join(rival.node for rival in rivals[:number]))
+        rows |= {f"{work}, {number} at once": subjects for work, subjects in got.items()}
+    yield table("Throughput of read-only devices", rows, unit="commands/s", floor="libtpms, piped", against=RIVAL, plot="lines")
+    for rival in rivals:
+        rival.end()
+    ours.end()
+
+
+def lives(ours, rounds):
+    """bench-life lives, with what of it vtpmd waited for the disk. In the guest that is nothing: its disk is memory."""
+    rows = {}
+    for step, times in ours.life("lives", "--rounds", str(rounds)).items():
+        rows[step] = {"whole": [[time[0] for time in times]]}
+        syncs = max(time[2] for time in times)
+        if syncs and not GUEST:
+            rows[step] |= {f"in {syncs:.0f} syncs": [[time[1] for time in times]],
+                           "beside syncs": [[time[0] - time[1] for time in times]]}
+    return rows
+
+
+def life(options):
+    """What vtpmd does with devices, one at a time."""
+    kinds = {"ecc": "ECC identities"} if GUEST else {"ecc": "ECC identities", "standard": "identities with an RSA key"}
+    for profile, name in kinds.items():
+        ours = Ours(profile=profile)
+        yield environment(ours.vtpmd)
+        if profile == "ecc":
+            lives(ours, 1)  # what a first time costs is not what is asked
+        yield table(f"Lives of devices, {name}", lives(ours, options.rounds))
+        ours.end()
+
+
+def identity(options):
+    """A device with an identity and certificates, from nothing to the first reply, beside swtpm; in turns."""
+    profiles = {"vtpm, ECC": Ours(profile="ecc"), "vtpm, with an RSA key": Ours(profile="standard")}
+    yield environment(profiles["vtpm, with an RSA key"].vtpmd)
+    mine, theirs, again = "a new identity, started, first reply", "swtpm", "started again, first reply"
+    rows = {mine: {}, again: {}}
+
+    def add(work, subject, microseconds):
+        rows[work].setdefault(subject, []).append([microseconds])
+    with tempfile.TemporaryDirectory(prefix="bench-setup-") as folder:
+        new_swtpm_identity(folder)  # makes the authority, which is asked for once
+        for turn in range(options.rounds):
+            for name, ours in profiles.items():
+                for step, subjects in lives(ours, 1).items():
+                    if step == "read-write: created, started, first reply":
+                        add(mine, name, subjects["whole"][0][0])
+                        add(mine, name + ", beside syncs", subjects["beside syncs"][0][0])
+                    if step == "read-write is started again, first reply":
+                        add(again, name, subjects["whole"][0][0])
+            start = time.monotonic()
+            state = new_swtpm_identity(folder)
+            made = time.monotonic()
+            rival = Rival(state)
+            rival.first_reply()
+            add(mine, theirs, 1e6 * (time.monotonic() - start))
+            add(again, theirs, 1e6 * (time.monotonic() - made))
+            rival.end()
+    yield table("A new identity", rows, against=theirs, plot="bars")
+    for ours in profiles.values():
+        ours.end()
+
+
+def weights(ours, devices):
+    """kB of each worker, after the work that it did."""
+    rows = {}
+    for device in devices:
+        for name, kb in memory(device["worker_pid"]).items():
+            rows.setdefault(name, [[]])[0].append(kb)
+    return rows
+
+
+def memory_of_devices(options):
+    """What a device takes while it has a process, and when it is parked."""
+    ours, number = Ours(), options.devices or 40
+    yield environment(ours.vtpmd)
+    everyone = {}
+    for mode in ("read-only", "read-write"):
+        devices = ours.create([f"{mode}-{i}" for i in range(number if mode == "read-only" else min(number, 10))], "--mode", mode)
+        for device in devices:
+            measured("bench", "latency", "--rounds", "1", "--count", "30", *works(("PCR_Read", "PCR_Extend", "GetRandom")),
+                     f"x={node(device)}")
+        everyone[f"{mode} worker"] = weights(ours, devices)
+    rivals = [Rival() for _ in range(3)]
+    for rival in rivals:
+        rival.first_reply()
+    everyone[RIVAL if not GUEST else "swtpm"] = weights(ours, [{"worker_pid": rival.pid} for rival in rivals])
+    yield table("Memory of the process that serves a device", transposed(everyone), unit="kB", against="swtpm")
+    for rival in rivals:
+        rival.end()
+    if GUEST:
+        yield parked_memory(ours, number)
+    ours.end()
+
+
+def parked_memory(ours, number):
+    """What grows with each parked device."""
+    def taken():
+        machine = meminfo("MemAvailable", "Slab")
+        return {"vtpmd, anonymous": memory(ours.vtpmd.process.pid)["anonymous"], "kernel slab": machine["Slab"],
+                "machine, all of it": -machine["MemAvailable"]}
+
+    def add(name, count):
+        made = ours.create([f"{name}-{i}" for i in range(count)], "--mode", "read-only")
+        ours.vtpmd.ctl("park", *(device["name"] for device in made))
+        return made
+    rows, active = {}, []
+    add("first", number)  # what grows once and for all
+    for turn in range(3):
+        before = taken()
+        made = add(f"turn-{turn}", number)
+        after = taken()
+        for name in before:
+            rows.setdefault(name, {"a parked device": [[]]})["a parked device"][0].append((after[name] - before[name]) / number)
+        active += made
+    journals = [pages_of(os.path.join(ours.vtpmd.run, "journal", device["uuid"])) for device in active]
+    rows["journal"] = {"a parked device": [journals]}
+    return table("Memory of a parked device", rows, unit="kB")
+
+
+def storm(options):
+    """Many devices are created and started at once, then, on kernel nodes, woken in random order."""
+    number = options.devices or 1000
+    ours = Ours(*(["--max-active", str(options.max_active)] if GUEST and options.max_active else []))
+    yield environment(ours.vtpmd)
+    start = ours.life("storm", "--devices", str(number), "--clients", "4", "--mode", options.mode)
+    rows = {"one of them: created, started, first reply": {"vtpm": [start["each"]]}}
+    until(lambda: len(ours.vtpmd.ctl("list")) == number)
+    after = {"seconds for all": start["seconds"], "devices a second": number / start["seconds"],
+             "MB of the machine that are free": meminfo("MemAvailable")["MemAvailable"] / 1024}
+    if GUEST:
+        rows["parked, woken by a command, reply"] = {"vtpm": [ours.life("wakes")["each"]]}
+    bad = [device["name"] for device in ours.vtpmd.ctl("list") if device["failure"] or device["restarts"]]
+    if bad:
+        raise SystemExit(f"storm: failed or replaced: {bad}")
+    yield table(f"{number} {options.mode} devices", rows)
+    yield table(f"{number} {options.mode} devices, all together", {name: {"vtpm": [[value]]} for name, value in after.items()}, unit="")
+    ours.end()
+
+
+def pace(options):
+    """One command a second at each of many devices: what it costs the machine, with busy-waiting and without."""
+    number = options.devices or 200
+    ours = Ours()
+    devices = ours.create([f"slow-{i}" for i in range(number)], "--mode", "read-only")
+    yield environment(ours.vtpmd)
+    default = int(open(f"/sys/class/tpm/{os.path.basename(devices[0]['device_path'])}/device/busy_wait_us", encoding="ascii").read())
+    nodes, rows = ",".join(node(device) for device in devices), {}
+    for turn in range(options.rounds):
+        for name, wait in (("no busy-wait", 0), (f"busy-wait up to {default} us", default)):
+            for device in devices:
+                set_busy_wait(device, wait)
+            got = measured("bench", "pace", "--rounds", "1", "--seconds", str(options.seconds), "--work", "PCR_Read", f"x={nodes}")
+            rows.setdefault("all tasks", {}).setdefault(name, []).extend(got["PCR_Read"]["x"])
+    yield table(f"Processor time, one command a second at each of {number} devices", rows, unit="ms/s", floor="no busy-wait")
+    ours.end()
+
+
+PARTS = {"latency": latency, "throughput": throughput, "life": life, "identity": identity, "memory": memory_of_devices,
+         "storm": storm, "pace": pace}
