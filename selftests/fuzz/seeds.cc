@@ -13,7 +13,9 @@
 #include "frame_case.h"
 #include "identity/descent.h"
 #include "identity/lineage.h"
+#include "identity/pem.h"
 #include "identity/test_keys.h"
+#include "identity/test_story.h"
 #include "journal/layout.h"
 #include "privsep/fork_messages.h"
 #include "privsep/messages.h"
@@ -233,6 +235,51 @@ void lineages(Corpus corpus) {
   corpus.put(with_kind(3, area));
 }
 
+// A device three generations deep with all that can be shown of it, and its files.
+class Shown : identity::testing::Story {
+ public:
+  void put(Corpus corpus) {
+    constexpr long kFiftyYears = 50L * 365 * 24 * 3600;
+    const auto list = [&](const auto& issuer, const Bytes& revoked) {
+      return list_of(issuer.private_key(), issuer.certificate(), revoked, kFiftyYears);
+    };
+    corpus.put(encoded());
+    evidence_.kin = {certificates_[0]};
+    evidence_.lists = {list(family_, certificates_[0]), list(authority_, stranger_.certificate())};
+    prove_live();
+    corpus.put(encoded());
+    evidence_.lists = {list(family_, certificates_[2])};
+    corpus.put(encoded());
+    std::string pem = "root of somebody\n";
+    for (const Bytes& der : {evidence_.root, evidence_.family, evidence_.certificate})
+      pem += identity::testing::must(identity::to_pem(der));
+    corpus.put(with_kind(0, as_bytes(pem)));
+  }
+
+ private:
+  // As verify.cc reads it.
+  [[nodiscard]] Bytes encoded() const {
+    Bytes out;
+    Writer writer(out);
+    const auto several = [&writer](const std::vector<Bytes>& all) {
+      writer.u8(static_cast<std::uint8_t>(all.size()));
+      for (const Bytes& one : all) writer.sized16(one);
+    };
+    writer.u8(1).u16(77).u8(3).sized16(evidence_.root);
+    several({evidence_.family});
+    writer.sized16(evidence_.certificate).sized16(as_bytes(evidence_.log));
+    several(evidence_.kin);
+    several(evidence_.lists);
+    if (evidence_.live)
+      writer.sized16(evidence_.live->nonce)
+          .sized16(evidence_.live->lineage.attest)
+          .sized16(evidence_.live->lineage.signature)
+          .sized16(evidence_.live->generation.attest)
+          .sized16(evidence_.live->generation.signature);
+    return out;
+  }
+};
+
 void texts(Corpus corpus) {
   for (const std::string_view text :
        {"web", "a-b_c.d", "0b2ed7bb-3e14-4d0c-9c52-4a0f2bfa5c11", "it's", "a\\b\n\t",
@@ -258,6 +305,7 @@ int main(int argc, char** argv) {
   records({root, "records"});
   swtpm({root, "swtpm"});
   texts({root, "text"});
+  Shown().put({root, "verify"});
   if (const auto made = state_blobs({root, "state_blob"}); !made) {
     std::fprintf(stderr, "%s\n", made.error().message.c_str());
     return 1;
