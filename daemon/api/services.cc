@@ -13,6 +13,24 @@ grpc::Status reply_with(const Result<device::View>& view, grpc::ServerContext& c
   return grpc::Status::OK;
 }
 
+grpc::Status reply_with(const Result<device::Manager::Root>& root, grpc::ServerContext& context,
+                        v1::CaCertificateReply* reply) {
+  if (!root) return to_status(root.error(), context);
+  reply->set_pem(root->description.pem);
+  reply->set_subject(root->description.subject);
+  reply->set_sha256(std::string(as_text(root->description.sha256)));
+  reply->set_not_before(root->description.not_before);
+  reply->set_not_after(root->description.not_after);
+  reply->set_families(root->families);
+  for (const std::string& pem : root->between) reply->add_between(pem);
+  reply->set_requested(root->requested);
+  return grpc::Status::OK;
+}
+
+identity::IssuerSubject to_subject(const v1::CaSubject& subject) {
+  return {.common_name = subject.common_name(), .organization = subject.organization()};
+}
+
 using Source = device::Manager::Source;
 
 Result<device::View> clone(device::Manager& manager, const v1::CloneRequest& request) {
@@ -134,15 +152,7 @@ grpc::Status ObserveService::Lineage(grpc::ServerContext* context,
 grpc::Status ObserveService::CaCertificate(grpc::ServerContext* context,
                                            const v1::CaCertificateRequest*,
                                            v1::CaCertificateReply* reply) {
-  const auto root = manager_.root_certificate();
-  if (!root) return to_status(root.error(), *context);
-  reply->set_pem(root->description.pem);
-  reply->set_subject(root->description.subject);
-  reply->set_sha256(std::string(as_text(root->description.sha256)));
-  reply->set_not_before(root->description.not_before);
-  reply->set_not_after(root->description.not_after);
-  reply->set_families(root->families);
-  return grpc::Status::OK;
+  return reply_with(manager_.root_certificate(), *context, reply);
 }
 
 grpc::Status AdminService::Create(grpc::ServerContext* context, const v1::CreateRequest* request,
@@ -229,6 +239,28 @@ grpc::Status AdminService::RotateHostKey(grpc::ServerContext* context,
   if (!devices) return to_status(devices.error(), *context);
   reply->set_devices(static_cast<std::uint32_t>(*devices));
   return grpc::Status::OK;
+}
+
+grpc::Status AdminService::CaInit(grpc::ServerContext* context, const v1::CaInitRequest* request,
+                                  v1::CaCertificateReply* reply) {
+  return reply_with(manager_.make_authority(to_subject(request->subject()), request->days()),
+                    *context, reply);
+}
+
+grpc::Status AdminService::CaRequest(grpc::ServerContext* context,
+                                     const v1::CaRequestRequest* request,
+                                     v1::CaRequestReply* reply) {
+  auto pem = manager_.request_authority(to_subject(request->subject()));
+  if (!pem) return to_status(pem.error(), *context);
+  reply->set_pem(*std::move(pem));
+  return grpc::Status::OK;
+}
+
+grpc::Status AdminService::CaImport(grpc::ServerContext* context,
+                                    const v1::CaImportRequest* request,
+                                    v1::CaCertificateReply* reply) {
+  return reply_with(manager_.import_authority(request->pem(), request->keep_families()), *context,
+                    reply);
 }
 
 }  // namespace vtpm::api

@@ -49,6 +49,12 @@ class AdminService final : public v1::Admin::Service {
   grpc::Status Release(grpc::ServerContext*, const v1::ReleaseRequest*, v1::ReleaseReply*) override;
   grpc::Status RotateHostKey(grpc::ServerContext*, const v1::RotateHostKeyRequest*,
                              v1::RotateHostKeyReply*) override;
+  grpc::Status CaInit(grpc::ServerContext*, const v1::CaInitRequest*,
+                      v1::CaCertificateReply*) override;
+  grpc::Status CaRequest(grpc::ServerContext*, const v1::CaRequestRequest*,
+                         v1::CaRequestReply*) override;
+  grpc::Status CaImport(grpc::ServerContext*, const v1::CaImportRequest*,
+                        v1::CaCertificateReply*) override;
 
  private:
   device::Manager& manager_;

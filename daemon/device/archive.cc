@@ -83,30 +83,14 @@ Result<void> Archive::write(const std::vector<Store::Revision>& revisions, Bytes
   return done;
 }
 
-Result<const identity::Authority*> Archive::authority() {
-  if (authority_) return &*authority_;
-  const store::HostKey& host_key = vault_->host_key();
-  VTPM_TRY(Note note, decode_note(note_, host_key));
-  if (note.authority_key.empty()) {
-    VTPM_TRY(identity::Authority made, identity::Authority::create());
-    VTPM_TRY(note.authority_key, host_key.seal(kAuthorityPurpose, made.private_key()));
-    note.authority_certificate = made.certificate();
-    VTPM_TRY(Bytes bytes, encode(note, host_key));
-    VTPM_CHECK(write({}, std::move(bytes)));
-    authority_ = std::move(made);
-  } else {
-    VTPM_TRY(const SecretBytes key, host_key.unseal(kAuthorityPurpose, note.authority_key));
-    VTPM_TRY(authority_, identity::Authority::load(key, note.authority_certificate));
-  }
-  return &*authority_;
-}
-
 Result<std::size_t> Archive::rekey(const store::HostKey& to) {
   VTPM_TRY(Note note, decode_note(note_, vault_->host_key()));
-  if (!note.authority_key.empty()) {
-    VTPM_TRY(const SecretBytes authority,
-             vault_->host_key().unseal(kAuthorityPurpose, note.authority_key));
-    VTPM_TRY(note.authority_key, to.seal(kAuthorityPurpose, authority));
+  std::vector<Bytes*> sealed;
+  if (!note.requested_key.empty()) sealed.push_back(&note.requested_key);
+  for (Note::Authority& authority : note.authorities) sealed.push_back(&authority.key);
+  for (Bytes* const key : sealed) {
+    VTPM_TRY(const SecretBytes plain, vault_->host_key().unseal(kAuthorityPurpose, *key));
+    VTPM_TRY(*key, to.seal(kAuthorityPurpose, plain));
   }
   VTPM_TRY(const auto entries, all());
   const Vault after(to);

@@ -47,9 +47,22 @@ class Archive {
   };
   static Result<Accepted> accept_store(const ArchiveOptions& options);
 
-  // The certificate authority of the host, made when it is asked for first. It is in the store
-  // before anybody gets it, so what it signs never outlives it. Lives as long as this.
+  // The certificate authority of the host, made when it is asked for first, unless one waits for
+  // its certificate. It is in the store before anybody gets it, so what it signs never outlives
+  // it. Lives until the next import_authority().
   Result<const identity::Authority*> authority();
+  // All that it had, the one in use first; none is made.
+  Result<std::vector<const identity::Authority*>> authorities();
+  // The first one, as a person wants it. EXISTS if there is one.
+  Result<void> make_authority(const identity::IssuerSubject& subject, std::uint32_t days);
+  // A request (PEM) for a certificate of an authority; its key is in the store, and the same until
+  // a certificate for it is imported.
+  Result<std::string> request_authority(const identity::IssuerSubject& subject);
+  [[nodiscard]] Result<bool> authority_is_requested() const;
+  // Takes a new certificate for the key in use or, if that authority may be replaced, one for the
+  // requested key; with what is above it, DER. INVALID_ARGUMENT: it cannot be used, and nothing has
+  // changed.
+  Result<void> import_authority(const std::vector<Bytes>& certificates, bool may_replace);
 
   // The last write of this run. With an anchor, from here on no other copy of the store will do.
   Result<void> end_run();
@@ -67,6 +80,10 @@ class Archive {
   // Every good record and the note are of run `run` from here on; then the anchor says so.
   Result<void> renew(Note note, std::uint64_t run);
   Result<std::size_t> rekey(const store::HostKey& to);
+  // Those of the note in place of what is known.
+  Result<void> load_authorities(const Note& note);
+  Result<void> renew_authority(Note& note, const std::vector<Bytes>& certificates);
+  Result<void> write_note(const Note& note);
   // Both in one transaction; `note` is that of the store from here on.
   Result<void> write(const std::vector<store::Store::Revision>& revisions, Bytes note);
   Result<std::vector<store::Store::Entry>> all();
@@ -77,7 +94,7 @@ class Archive {
   std::unique_ptr<Vault> vault_;
   std::unique_ptr<Records> records_;
   std::optional<Anchor> anchor_;
-  std::optional<identity::Authority> authority_;
+  std::vector<identity::Authority> authorities_;  // as in the note, once somebody asked
   Bytes note_;
   bool empty_ = false;  // no record and no note: never used
 };

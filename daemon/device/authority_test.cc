@@ -11,6 +11,7 @@
 
 #include "base/temporary_folder.h"
 #include "device/archive.h"
+#include "identity/test_user_authority.h"
 
 namespace vtpm::device {
 namespace {
@@ -29,7 +30,7 @@ class AuthorityTest : public ::testing::Test {
     return authority ? *authority : nullptr;
   }
   // As the next vtpmd finds it.
-  Bytes certificate() { return authority_of(open())->certificate(); }
+  Bytes certificate() { return authority_of(open())->root(); }
   store::HostKey host_key() {
     auto key = store::HostKey::from_file(folder_ / "state/host.key", false);
     EXPECT_TRUE(key);
@@ -50,9 +51,10 @@ class AuthorityTest : public ::testing::Test {
 
 TEST_F(AuthorityTest, IsMadeWhenItIsAskedForAndIsTheSameEverAfter) {
   (void)open();
-  EXPECT_TRUE(note().authority_key.empty());
+  EXPECT_TRUE(note().authorities.empty());
   const Bytes made = certificate();
-  EXPECT_EQ(note().authority_certificate, made);
+  ASSERT_EQ(note().authorities.size(), 1U);
+  EXPECT_EQ(note().authorities[0].chain, std::vector<Bytes>{made});
   {
     const auto archive = open();
     const identity::Authority* const first = authority_of(archive);
@@ -72,8 +74,7 @@ TEST_F(AuthorityTest, ANoteOfBeforeIsReadAndGetsOne) {
   ASSERT_TRUE(mac);
   Writer(old).bytes(*mac);
   ASSERT_TRUE(store()->revise({}, old));
-  EXPECT_EQ(note(),
-            (Note{.run = 7, .anchored = false, .authority_key = {}, .authority_certificate = {}}));
+  EXPECT_EQ(note(), (Note{.run = 7, .anchored = false, .authorities = {}, .requested_key = {}}));
   const Bytes made = certificate();
   EXPECT_EQ(note().run, 7U);
   EXPECT_EQ(certificate(), made);
@@ -90,11 +91,77 @@ TEST_F(AuthorityTest, ItsKeyIsNowhereInTheFiles) {
   for (const auto& file : std::filesystem::directory_iterator(folder_ / "state")) {
     const std::string content = read_file(file.path());
     EXPECT_EQ(content.find(as_text(number)), std::string::npos) << file.path();
-    found_certificate |= content.find(as_text(note().authority_certificate)) != std::string::npos;
+    found_certificate |=
+        content.find(as_text(note().authorities.at(0).chain.at(0))) != std::string::npos;
   }
   EXPECT_TRUE(found_certificate) << "the search finds nothing at all";
-  EXPECT_FALSE(host_key().unseal("another purpose", note().authority_key));
-  EXPECT_TRUE(host_key().unseal(kAuthorityPurpose, note().authority_key));
+  EXPECT_FALSE(host_key().unseal("another purpose", note().authorities.at(0).key));
+  EXPECT_TRUE(host_key().unseal(kAuthorityPurpose, note().authorities.at(0).key));
+}
+
+TEST_F(AuthorityTest, AnOwnRootIsMadeOnce) {
+  const auto archive = open();
+  ASSERT_TRUE(archive->make_authority({.common_name = "mine"}, 10));
+  const Bytes root = authority_of(archive)->root();
+  const auto again = archive->make_authority({}, 0);
+  ASSERT_FALSE(again);
+  EXPECT_EQ(again.error().code, ErrorCode::exists);
+  EXPECT_EQ(authority_of(archive)->root(), root);
+}
+
+TEST_F(AuthorityTest, ARequestKeepsItsKeyUntilItsCertificateIsThere) {
+  const identity::testing::UserAuthority user, other("another");
+  std::string request;
+  {
+    const auto archive = open();
+    EXPECT_FALSE(archive->import_authority({user.certificate()}, true)) << "nobody asked";
+    request = *archive->request_authority({.common_name = "host"});
+    const auto none = archive->authority();
+    ASSERT_FALSE(none) << "families would be under a root that nobody wants";
+    EXPECT_EQ(none.error().code, ErrorCode::failed_precondition);
+    EXPECT_FALSE(archive->import_authority({user.certificate()}, true));
+    EXPECT_TRUE(*archive->authority_is_requested());
+  }
+  {
+    const auto archive = open();
+    ASSERT_TRUE(archive->request_authority({})) << "the same key, another name";
+    const Bytes own = user.answer(request);
+    ASSERT_TRUE(archive->rotate_host_key());
+    ASSERT_TRUE(archive->import_authority({own, user.certificate()}, true));
+    EXPECT_EQ(authority_of(archive)->chain(), (std::vector<Bytes>{own, user.certificate()}));
+    EXPECT_FALSE(*archive->authority_is_requested());
+  }
+  const auto archive = open();
+  EXPECT_EQ(authority_of(archive)->root(), user.certificate());
+  // The certificate is renewed, for the key that is in use.
+  const Bytes renewed = user.answer(request, {.ends = 7200});
+  ASSERT_TRUE(archive->import_authority({renewed, user.certificate()}, false));
+  EXPECT_EQ(authority_of(archive)->chain().front(), renewed);
+  const auto all = archive->authorities();
+  EXPECT_TRUE(all && all->size() == 1);
+}
+
+TEST_F(AuthorityTest, AnotherOneTakesItsPlaceOnlyIfThatIsMeant) {
+  const identity::testing::UserAuthority user;
+  const auto archive = open();
+  const Bytes before = authority_of(archive)->root();
+  const auto family = authority_of(archive)->found_family();
+  ASSERT_TRUE(family);
+  const auto request = archive->request_authority({});
+  ASSERT_TRUE(request);
+  EXPECT_EQ(authority_of(archive)->root(), before) << "in use until there is another one";
+  const std::vector<Bytes> answer{user.answer(*request), user.certificate()};
+  const auto refused = archive->import_authority(answer, false);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::failed_precondition);
+  EXPECT_EQ(authority_of(archive)->root(), before);
+  ASSERT_TRUE(archive->import_authority(answer, true));
+  EXPECT_EQ(authority_of(archive)->root(), user.certificate());
+  const auto all = archive->authorities();
+  ASSERT_TRUE(all && all->size() == 2);
+  EXPECT_TRUE(all->at(1)->issued(family->certificate())) << "it can still be told what it issued";
+  ASSERT_TRUE(archive->rotate_host_key());
+  EXPECT_EQ(authority_of(archive)->root(), user.certificate());
 }
 
 // Whoever was given one finds it again: what it signed stays good.
@@ -112,7 +179,7 @@ TEST_F(AuthorityTest, AProcessKilledAtAnyTimeNeverHandsOutOneThatIsLost) {
       if (!archive) ::_exit(1);
       const auto authority = (*archive)->authority();
       if (!authority) ::_exit(1);
-      const Bytes given = (*authority)->certificate();
+      const Bytes given = (*authority)->root();
       if (::write(pipe[1], given.data(), given.size()) < 0) ::_exit(1);
       for (;;) ::pause();
     }

@@ -399,16 +399,6 @@ Result<std::uint32_t> Manager::release(const std::string& device) {
   });
 }
 
-Result<Manager::Root> Manager::root_certificate() {
-  return on_loop<Root>([this](auto done) {
-    const auto authority = archive_->authority();
-    if (!authority) return done(tl::unexpected<Error>(authority.error()));
-    auto description = identity::describe_root((*authority)->certificate());
-    if (!description) return done(tl::unexpected<Error>(std::move(description).error()));
-    done(Root{*std::move(description), (*authority)->families()});
-  });
-}
-
 Result<std::size_t> Manager::rotate_host_key() {
   return on_loop<std::size_t>([this](auto done) {
     committer_->flush();

@@ -101,9 +101,17 @@ class Manager {
   // The root of the host's certificate authority, which is made if nobody has needed it yet.
   struct Root {
     identity::RootDescription description;
+    // PEM: from the certificate that issues for families up to the one below the root; none if
+    // that is the root itself.
+    std::vector<std::string> between;
     std::uint64_t families = 0;  // that it certified since this manager began
+    bool requested = false;      // a request waits for its certificate
   };
   Result<Root> root_certificate();
+  // As those of Archive; of certificates PEM.
+  Result<Root> make_authority(const identity::IssuerSubject& subject, std::uint32_t days);
+  Result<std::string> request_authority(const identity::IssuerSubject& subject);
+  Result<Root> import_authority(const std::string& pem, bool keep_families);
   // Where a device comes from, with what shows it; certificates are PEM.
   struct Descent {
     struct Member {
@@ -116,7 +124,8 @@ class Manager {
       std::string name;  // "ek-rsa-2048", "ek-p-256", "iak"
       std::string pem;
     };
-    std::string root, family;
+    std::string root;
+    std::string family;                     // and, after it, what is between it and the root
     std::vector<Certificate> certificates;  // of its keys
     std::string log;                        // a line of JSON for each event, signed
     // Of all of its family on this host, each once, as JSON; and who they are.
@@ -158,6 +167,7 @@ class Manager {
   [[nodiscard]] Holdings holdings(const std::string& owner) const;
   Result<Device*> add(const store::Record& record);
   Result<Descent> descent_of(const Device& device);
+  Result<Root> describe_authority();
   Result<void> check_socket_paths(const store::Settings& settings) const;
   Result<void> apply(Device& device, const Changes& changes);
   using Change = std::function<void(Device&, Device::Done)>;

@@ -20,6 +20,14 @@ Result<std::optional<identity::Lineage>> lineage_of(Archive& archive, const Uuid
   return lineage;
 }
 
+// From what certified the family up to the root.
+Result<std::vector<Bytes>> above_family(Archive& archive, const identity::Lineage& lineage) {
+  VTPM_TRY(const auto authorities, archive.authorities());
+  for (const identity::Authority* const authority : authorities)
+    if (authority->issued(lineage.family_certificate)) return authority->chain();
+  return fail(ErrorCode::corrupt, "no authority of this host has certified the device's family");
+}
+
 // Two keys of one kind are told apart by a number.
 Result<std::vector<Manager::Descent::Certificate>> certificates_of(
     const identity::Lineage& lineage) {
@@ -46,12 +54,16 @@ Result<Manager::Descent> Manager::descent_of(const Device& device) {
                              : "the device has no identity yet",
                 has_identity ? "a new device has one"
                              : "a read-write device gets one when it is started first");
-  VTPM_TRY(const identity::Authority* const authority, archive_->authority());
+  VTPM_TRY(const std::vector<Bytes> above, above_family(*archive_, *lineage));
   Descent out;
   out.uuid = device.uuid();
   out.name = device.record().settings.name;
-  VTPM_TRY(out.root, identity::to_pem(authority->certificate()));
+  VTPM_TRY(out.root, identity::to_pem(above.back()));
   VTPM_TRY(out.family, identity::to_pem(lineage->family_certificate));
+  for (const Bytes& certificate : std::span(above).first(above.size() - 1)) {
+    VTPM_TRY(const std::string pem, identity::to_pem(certificate));
+    out.family += pem;
+  }
   VTPM_TRY(out.certificates, certificates_of(*lineage));
   out.log = identity::to_text(lineage->log);
   // The family on this host: what its members' logs tell together, each event once.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// format (1) | run (8) | anchored (1) | sized sealed key of the authority | sized certificate of it
-// | HMAC-SHA-256 of what is before it (32); sizes of 2 bytes. In format 2 there was no authority.
+// format (1) | run (8) | anchored (1) | sized sealed key that waits for a certificate | number of
+// authorities (1) | each: sized sealed key, number of certificates (1), sized certificates
+// | HMAC-SHA-256 of what is before it (32); sizes of 2 bytes. Format 3 had after `anchored` one
+// authority, as sized sealed key and sized certificate, empty if there was none; format 2 nothing.
 #include "device/note.h"
 
 #include <tuple>
@@ -8,20 +10,33 @@
 namespace vtpm::device {
 namespace {
 
-constexpr std::uint8_t kFormat = 3;  // 1 had no anchor
+constexpr std::uint8_t kFormat = 4;  // 1 had no anchor
+constexpr std::uint8_t kWithOneAuthority = 3;
 constexpr std::uint8_t kWithoutAuthority = 2;
 constexpr const char* kPurpose = "note";
+
+Note::Authority read_authority(Reader& in) {
+  Note::Authority authority{.key = to_bytes(in.sized16()), .chain = {}};
+  const unsigned certificates = in.u8();
+  for (unsigned i = 0; i < certificates && in.ok(); i++)
+    authority.chain.push_back(to_bytes(in.sized16()));
+  return authority;
+}
 
 }  // namespace
 
 Result<Bytes> encode(const Note& note, const store::HostKey& key) {
   Bytes out;
-  Writer(out)
-      .u8(kFormat)
+  Writer writer(out);
+  writer.u8(kFormat)
       .u64(note.run)
       .u8(note.anchored ? 1 : 0)
-      .sized16(note.authority_key)
-      .sized16(note.authority_certificate);
+      .sized16(note.requested_key)
+      .u8(static_cast<std::uint8_t>(note.authorities.size()));
+  for (const Note::Authority& authority : note.authorities) {
+    writer.sized16(authority.key).u8(static_cast<std::uint8_t>(authority.chain.size()));
+    for (const Bytes& certificate : authority.chain) writer.sized16(certificate);
+  }
   VTPM_TRY(const store::Mac mac, key.authenticate(kPurpose, out));
   Writer(out).bytes(mac);
   return out;
@@ -40,15 +55,20 @@ Result<Note> decode_note(ByteView bytes, const store::HostKey& key) {
   if (!equal_constant_time(bytes.last(kMac), mac)) return refused();
   Reader reader(content);
   const std::uint8_t format = reader.u8();
-  if (format != kFormat && format != kWithoutAuthority)
+  if (format < kWithoutAuthority || format > kFormat)
     return fail(ErrorCode::unsupported, "the note of the store is of a newer vtpmd",
                 "upgrade vtpmd");
   Note note;
   note.run = reader.u64();
   note.anchored = reader.u8() != 0;
   if (format == kFormat) {
-    note.authority_key = to_bytes(reader.sized16());
-    note.authority_certificate = to_bytes(reader.sized16());
+    note.requested_key = to_bytes(reader.sized16());
+    const unsigned authorities = reader.u8();
+    for (unsigned i = 0; i < authorities && reader.ok(); i++)
+      note.authorities.push_back(read_authority(reader));
+  } else if (format == kWithOneAuthority) {
+    Note::Authority only{.key = to_bytes(reader.sized16()), .chain = {to_bytes(reader.sized16())}};
+    if (!only.key.empty()) note.authorities.push_back(std::move(only));
   }
   if (!reader.done()) return refused();
   return note;

@@ -3,8 +3,8 @@
 // host key the store is under, and a store that vtpmd left from one that somebody made up.
 #pragma once
 
-#include <array>
 #include <cstdint>
+#include <vector>
 
 #include "base/bytes.h"
 #include "base/result.h"
@@ -15,14 +15,22 @@ namespace vtpm::device {
 struct Note {
   std::uint64_t run = 0;  // the number that the vouchers of all records carry
   bool anchored = false;  // a TPM counts the runs, too
-  // The host's certificate authority (identity/authority.h), empty until somebody needs it. The key
-  // is sealed under the host key.
-  Bytes authority_key;
-  Bytes authority_certificate;
+  // A certificate authority (identity/authority.h). The key is sealed under the host key.
+  struct Authority {
+    Bytes key;
+    std::vector<Bytes> chain;
+    bool operator==(const Authority&) const = default;
+  };
+  // The one that the host uses, then those that it used before, whose families there may still be.
+  // None until somebody needs one.
+  std::vector<Authority> authorities;
+  Bytes requested_key;  // sealed: of an authority that waits for its certificate
   bool operator==(const Note&) const = default;
 };
 
-// What the host key seals the authority's key for.
+// How many it had is no use to anybody, and each takes its place in the note.
+inline constexpr std::size_t kMostAuthorities = 8;
+// What the host key seals the key of an authority for.
 inline constexpr const char* kAuthorityPurpose = "certificate authority";
 
 Result<Bytes> encode(const Note& note, const store::HostKey& key);

@@ -75,7 +75,7 @@ class RotationTest : public ::testing::Test {
   static Bytes certificate_of(Archive& archive) {
     const auto authority = archive.authority();
     EXPECT_TRUE(authority) << authority.error().message;
-    return authority ? (*authority)->certificate() : Bytes();
+    return authority ? (*authority)->root() : Bytes();
   }
   // Every state opens, and the certificate authority is the one that it was.
   void expect_sound(Archive* archive) {

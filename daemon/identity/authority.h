@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Authority: the certificate authority of a host. Its root certificate is what verifiers are given;
-// it certifies families, and those the keys of devices (family.h).
+// Authority: the certificate authority of a host. It certifies families, and those the keys of
+// devices (family.h). It is a root of its own or an intermediate of the user's; in either case
+// verifiers are given the root, which ends its chain.
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "identity/family.h"
 #include "identity/issuer.h"
@@ -13,13 +15,21 @@ namespace vtpm::identity {
 class Authority {
  public:
   // A new root: a key of its own and a certificate that it signs itself.
-  static Result<Authority> create();
-  // From what private_key() and certificate() gave. CORRUPT: they are none, or do not belong
-  // together.
-  static Result<Authority> load(ByteView private_key, ByteView certificate);
+  static Result<Authority> create(const IssuerSubject& subject = {}, std::uint32_t days = 0);
+  // From what private_key() and chain() gave. CORRUPT: they are none, or do not belong together.
+  // Whether they are valid today is not looked at.
+  static Result<Authority> load(ByteView private_key, const std::vector<Bytes>& chain);
+  // With the certificate that somebody else's authority gave it, and those above that up to a root:
+  // DER, in any order. INVALID_ARGUMENT: verifiers would not accept what it certifies today.
+  static Result<Authority> certified(ByteView private_key, const std::vector<Bytes>& certificates);
 
-  [[nodiscard]] const SecretBytes& private_key() const { return root_.private_key(); }
-  [[nodiscard]] const Bytes& certificate() const { return root_.certificate(); }
+  [[nodiscard]] const SecretBytes& private_key() const { return issuer_.private_key(); }
+  // DER, from its own certificate up to the root; one if it is the root itself.
+  [[nodiscard]] const std::vector<Bytes>& chain() const { return chain_; }
+  [[nodiscard]] const Bytes& root() const { return chain_.back(); }
+  // Would what the other one certified be taken as this one's, if it had the same key?
+  [[nodiscard]] bool has_name_of(const Authority& other) const;
+  [[nodiscard]] bool issued(ByteView certificate) const { return issuer_.issued(certificate); }
 
   // A new family, with a key of its own.
   [[nodiscard]] Result<Family> found_family() const;
@@ -27,9 +37,11 @@ class Authority {
   [[nodiscard]] std::uint64_t families() const { return families_; }
 
  private:
-  explicit Authority(Issuer root) : root_(std::move(root)) {}
+  Authority(Issuer issuer, std::vector<Bytes> chain)
+      : issuer_(std::move(issuer)), chain_(std::move(chain)) {}
 
-  Issuer root_;
+  Issuer issuer_;
+  std::vector<Bytes> chain_;
   mutable std::uint64_t families_ = 0;
 };
 

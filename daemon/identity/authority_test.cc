@@ -118,7 +118,7 @@ bool begins_now_without_end(const X509* certificate) {
 }
 
 TEST(Authority, RootSaysWhatItIs) {
-  const Bytes der = make_authority().certificate();
+  const Bytes der = make_authority().root();
   const Certificate root = parse(der);
   EXPECT_EQ(X509_get_version(root.get()), X509_VERSION_3);
   EXPECT_EQ(X509_get_signature_nid(root.get()), NID_ecdsa_with_SHA384);
@@ -141,7 +141,7 @@ TEST(Authority, RootSaysWhatItIs) {
 
 TEST(Authority, AFamilySaysWhatItIs) {
   const Authority authority = make_authority();
-  const Certificate root = parse(authority.certificate());
+  const Certificate root = parse(authority.root());
   const Family family = make_family(authority);
   const Certificate c = parse(family.certificate());
   EXPECT_EQ(attributes(X509_get_subject_name(c.get())),
@@ -152,19 +152,19 @@ TEST(Authority, AFamilySaysWhatItIs) {
   EXPECT_EQ(extension(c.get(), "2.5.29.15"), "critical 03020186");  // digitalSignature, too
   EXPECT_EQ(extension(c.get(), "2.5.29.35"), "30168014" + key_id(root.get()));
   EXPECT_EQ(X509_get_ext_count(c.get()), 4);
-  EXPECT_EQ(verdict(authority.certificate(), family.certificate()), X509_V_OK);
+  EXPECT_EQ(verdict(authority.root(), family.certificate()), X509_V_OK);
   EXPECT_NE(make_family(authority).private_key(), family.private_key());
 }
 
 TEST(Authority, RootIsDescribedForPeople) {
   const Authority authority = make_authority();
-  const auto root = describe_root(authority.certificate());
+  const auto root = describe_root(authority.root());
   ASSERT_TRUE(root) << root.error().message;
-  const std::string id = key_id(parse(authority.certificate()).get());
+  const std::string id = key_id(parse(authority.root()).get());
   EXPECT_EQ(root->subject, "CN=vTPM host root " + id.substr(0, 16) + ",O=vTPM proxy");
   EXPECT_NEAR(static_cast<double>(root->not_before), static_cast<double>(std::time(nullptr)), 60);
   EXPECT_EQ(root->not_after, 253402300799);  // the last second of 9999
-  const Bytes der = authority.certificate();
+  const Bytes der = authority.root();
   std::array<unsigned char, 32> digest{};
   ASSERT_EQ(EVP_Digest(der.data(), der.size(), digest.data(), nullptr, EVP_sha256(), nullptr), 1);
   EXPECT_EQ(to_hex(root->sha256), to_hex(std::as_bytes(std::span(digest))));
@@ -187,11 +187,10 @@ TEST(Authority, CertificateOfAnEndorsementKeyHasEveryFieldOfTheProfile) {
     const auto der = family.certify_endorsement_key(tpmt_public(form, key), subject());
     ASSERT_TRUE(der) << der.error().message;
     EXPECT_LE(der->size(), form.size == 4096 ? 1280U : 1100U);
-    EXPECT_EQ(verdict(authority.certificate(), *der, family.certificate()), X509_V_OK);
-    EXPECT_NE(verdict(authority.certificate(), *der), X509_V_OK);
-    EXPECT_NE(verdict(authority.certificate(), *der, make_family(authority).certificate()),
-              X509_V_OK);
-    EXPECT_NE(verdict(make_authority().certificate(), *der, family.certificate()), X509_V_OK);
+    EXPECT_EQ(verdict(authority.root(), *der, family.certificate()), X509_V_OK);
+    EXPECT_NE(verdict(authority.root(), *der), X509_V_OK);
+    EXPECT_NE(verdict(authority.root(), *der, make_family(authority).certificate()), X509_V_OK);
+    EXPECT_NE(verdict(make_authority().root(), *der, family.certificate()), X509_V_OK);
 
     const Certificate c = parse(*der);
     EXPECT_EQ(X509_get_version(c.get()), X509_VERSION_3);
@@ -286,10 +285,10 @@ TEST(Authority, WhatIsNoEndorsementKeyOrNoSubjectGetsNoCertificate) {
 
 TEST(Authority, ComesBackFromWhatItGaveOut) {
   const Authority made = make_authority();
-  const auto loaded = Authority::load(made.private_key(), made.certificate());
+  const auto loaded = Authority::load(made.private_key(), made.chain());
   ASSERT_TRUE(loaded) << loaded.error().message;
   EXPECT_EQ(loaded->private_key(), made.private_key());
-  EXPECT_EQ(loaded->certificate(), made.certificate());
+  EXPECT_EQ(loaded->root(), made.root());
   EXPECT_EQ(loaded->families(), 0U);
   const Family family = make_family(*loaded);
   EXPECT_EQ(loaded->families(), 1U);
@@ -298,19 +297,19 @@ TEST(Authority, ComesBackFromWhatItGaveOut) {
   const Form& form = kForms[6];
   const auto der = again->certify_endorsement_key(tpmt_public(form, generate(form)), subject());
   ASSERT_TRUE(der);
-  EXPECT_EQ(verdict(made.certificate(), *der, family.certificate()), X509_V_OK);
+  EXPECT_EQ(verdict(made.root(), *der, family.certificate()), X509_V_OK);
 }
 
 TEST(Authority, DamagedOrMixedPartsAreRefused) {
   const Authority mine = make_authority(), other = make_authority();
   const SecretBytes key = mine.private_key();
-  const Bytes certificate = mine.certificate();
+  const Bytes certificate = mine.root();
   const auto outcome = [](ByteView k, ByteView c) {
-    const auto loaded = Authority::load(k, c);
+    const auto loaded = Authority::load(k, {to_bytes(c)});
     EXPECT_EQ(ERR_peek_error(), 0U);
     return loaded ? "loaded" : std::string(to_string(loaded.error().code));
   };
-  EXPECT_EQ(outcome(key, other.certificate()), "corrupt");
+  EXPECT_EQ(outcome(key, other.root()), "corrupt");
   EXPECT_EQ(outcome(certificate, key), "corrupt");
   EXPECT_EQ(outcome({}, certificate), "corrupt");
   EXPECT_EQ(outcome(key, {}), "corrupt");
@@ -343,10 +342,10 @@ TEST(Authority, IsNotMadeOfACertificateThatItIssued) {
   const Family family = make_family(mine);
   const auto der = family.certify_endorsement_key(tpmt_public(form, generate(form)), subject());
   ASSERT_TRUE(der);
-  EXPECT_FALSE(Authority::load(mine.private_key(), *der));
+  EXPECT_FALSE(Authority::load(mine.private_key(), {*der}));
   EXPECT_FALSE(Family::load(family.private_key(), *der));
   // That of a family is one of an authority, but not of a host's.
-  EXPECT_FALSE(Authority::load(family.private_key(), family.certificate()));
+  EXPECT_FALSE(Authority::load(family.private_key(), {family.certificate()}));
   EXPECT_FALSE(Family::load(mine.private_key(), family.certificate()));
 }
 
@@ -361,8 +360,8 @@ TEST(Authority, TheOpensslProgramVerifiesTheChain) {
     const long size = BIO_get_mem_data(memory.get(), &data);
     write_file(folder / name, {data, static_cast<std::size_t>(size)});
   };
-  write_pem("root.pem", authority.certificate());
-  write_pem("other.pem", make_authority().certificate());
+  write_pem("root.pem", authority.root());
+  write_pem("other.pem", make_authority().root());
   write_pem("family.pem", family.certificate());
   const auto verify = [&folder](const char* root) {
     const std::string command = "openssl verify -x509_strict -check_ss_sig -no-CApath -CAfile " +

@@ -257,7 +257,7 @@ TEST(AttestationKey, IsCertifiedForItsLineageAndGenerationOnly) {
 }
 
 TEST(AttestationKey, ACertificateWithoutDescentSaysSo) {
-  const auto root = from_der<Certificate>(Authority::create()->certificate(), d2i_X509);
+  const auto root = from_der<Certificate>(Authority::create()->root(), d2i_X509);
   const auto descent = read_descent(root.get());
   ASSERT_FALSE(descent);
   EXPECT_EQ(descent.error().code, ErrorCode::not_found);

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "identity/issuer.h"
 
+#include <fmt/format.h>
 #include <openssl/ec.h>
+#include <openssl/pem.h>
+
+#include <algorithm>
 
 #include "identity/certificate.h"
 
@@ -12,6 +16,7 @@ constexpr const char* kCurve = "P-384";
 // Attribute types (ITU-T X.520).
 constexpr const char* kCommonName = "2.5.4.3";
 constexpr const char* kOrganization = "2.5.4.10";
+constexpr const char* kRootName = "vTPM host root";
 
 Result<SecretBytes> pkcs8(const EVP_PKEY* key) {
   const OwnedBy<PKCS8_PRIV_KEY_INFO, PKCS8_PRIV_KEY_INFO_free> info(EVP_PKEY2PKCS8(key));
@@ -27,17 +32,45 @@ Result<Bytes> sign_certificate(X509* certificate, EVP_PKEY* key) {
   return der;
 }
 
-// Tells two issuers apart, for verifiers that know both and go by names.
-bool name_subject(X509* certificate, const std::string& what) {
+// The name that tells two issuers apart, for verifiers that know both and go by names.
+bool name_subject(X509* certificate, const std::string& what, const IssuerSubject& subject) {
   // Not X509_get0_subject_key_id(), which would keep what it knows of a certificate half made.
   const OwnedBy<ASN1_OCTET_STRING, ASN1_OCTET_STRING_free> id(static_cast<ASN1_OCTET_STRING*>(
       X509_get_ext_d2i(certificate, NID_subject_key_identifier, nullptr, nullptr)));
   if (!id) return false;
   const ByteView bytes(reinterpret_cast<const std::byte*>(ASN1_STRING_get0_data(id.get())),
                        static_cast<std::size_t>(ASN1_STRING_length(id.get())));
+  const auto or_else = [](const std::string& wanted, const std::string& usual) {
+    return wanted.empty() ? usual : wanted;
+  };
   return add_attributes(
       X509_get_subject_name(certificate),
-      {{kOrganization, "vTPM proxy"}, {kCommonName, what + " " + to_hex(bytes.first(8))}});
+      {{kOrganization, or_else(subject.organization, "vTPM proxy")},
+       {kCommonName, or_else(subject.common_name, what + " " + to_hex(bytes.first(8)))}});
+}
+
+Result<void> check_subject(const IssuerSubject& subject) {
+  constexpr std::size_t kLongest = 64;  // ub-common-name, ub-organization-name
+  for (const std::string& text : {subject.common_name, subject.organization})
+    if (text.size() > kLongest ||
+        std::ranges::any_of(text, [](unsigned char c) { return c < ' ' || c == 0x7f; }))
+      return fail(ErrorCode::invalid_argument,
+                  "a name of an authority is at most 64 bytes, without control characters");
+  return {};
+}
+
+// All of its certificate but who signs it.
+Result<Certificate> begin_issuer(EVP_PKEY* key, const std::string& what,
+                                 const IssuerSubject& subject, Usage usage) {
+  VTPM_CHECK(check_subject(subject));
+  Certificate own(X509_new());
+  X509* const certificate = own.get();
+  if (certificate == nullptr || !begin_certificate(certificate) ||
+      X509_set_pubkey(certificate, key) != 1 || !add_basic_constraints(certificate, true) ||
+      !add_key_usage(certificate, usage) || !add_subject_key_id(certificate) ||
+      !name_subject(certificate, what, subject))
+    return fail_openssl("make the certificate of an issuer: is its name UTF-8?");
+  return own;
 }
 
 // The private part, too, belongs to the public one. X509_check_private_key() looks at the latter.
@@ -54,35 +87,70 @@ Issuer::Issuer(Issuer&&) noexcept = default;
 Issuer& Issuer::operator=(Issuer&&) noexcept = default;
 Issuer::~Issuer() = default;
 
-Result<Issuer> Issuer::create(const std::string& what, const Issuer* above) {
+Result<Issuer> Issuer::create(const std::string& what, const Issuer& above) {
   Issuer made;
   made.key_.reset(EVP_EC_gen(kCurve));
-  made.own_.reset(X509_new());
+  if (!made.key_) return fail_openssl("make a key for an issuer");
+  VTPM_TRY(Certificate own, begin_issuer(made.key_.get(), what, {}, Usage::sign_for_family));
+  VTPM_TRY(made.certificate_, above.issue(own.get()));
+  made.own_.reset(own.release());
+  VTPM_TRY(made.private_key_, pkcs8(made.key_.get()));
+  return made;
+}
+
+Result<Issuer> Issuer::create_root(const IssuerSubject& subject, std::uint32_t days) {
+  Issuer made;
+  made.key_.reset(EVP_EC_gen(kCurve));
   EVP_PKEY* const key = made.key_.get();
-  X509* const own = made.own_.get();
-  if (key == nullptr || own == nullptr) return fail_openssl("make a key for an issuer");
-  const bool complete = begin_certificate(own) && X509_set_pubkey(own, key) == 1 &&
-                        add_basic_constraints(own, true) &&
-                        add_key_usage(own, above == nullptr ? Usage::sign_certificates_and_lists
-                                                            : Usage::sign_for_family) &&
-                        add_subject_key_id(own) && name_subject(own, what);
-  if (!complete) return fail_openssl("make the certificate of an issuer");
-  if (above != nullptr) {
-    VTPM_TRY(made.certificate_, above->issue(own));
-  } else {
-    if (X509_set_issuer_name(own, X509_get_subject_name(own)) != 1)
-      return fail_openssl("make the certificate of an issuer");
-    VTPM_TRY(made.certificate_, sign_certificate(own, key));
-  }
+  if (key == nullptr) return fail_openssl("make a key for an issuer");
+  if (days > kMostDays)
+    return fail(ErrorCode::invalid_argument,
+                fmt::format("a root is for at most {} days, or without end", kMostDays));
+  VTPM_TRY(Certificate own,
+           begin_issuer(key, kRootName, subject, Usage::sign_certificates_and_lists));
+  X509* const certificate = own.get();
+  if ((days > 0 && X509_time_adj_ex(X509_getm_notAfter(certificate), static_cast<int>(days), 0,
+                                    nullptr) == nullptr) ||
+      X509_set_issuer_name(certificate, X509_get_subject_name(certificate)) != 1)
+    return fail_openssl("make the certificate of an issuer");
+  VTPM_TRY(made.certificate_, sign_certificate(certificate, key));
+  made.own_.reset(own.release());
   VTPM_TRY(made.private_key_, pkcs8(key));
   return made;
 }
 
+Result<SecretBytes> Issuer::new_key() {
+  const Key key(EVP_EC_gen(kCurve));
+  if (!key) return fail_openssl("make a key for an issuer");
+  return pkcs8(key.get());
+}
+
+// What a root would say of itself is what is asked for.
+Result<std::string> Issuer::request(ByteView private_key, const IssuerSubject& subject) {
+  const Key key = read_private_key(private_key);
+  if (!key) return fail_openssl("read the key of an issuer");
+  VTPM_TRY(const Certificate wanted,
+           begin_issuer(key.get(), kRootName, subject, Usage::sign_certificates_and_lists));
+  const OwnedBy<X509_REQ, X509_REQ_free> request(X509_REQ_new());
+  const OwnedBy<BIO, BIO_free_all> out(BIO_new(BIO_s_mem()));
+  // It takes a copy of the extensions.
+  auto* const extensions =
+      const_cast<STACK_OF(X509_EXTENSION)*>(X509_get0_extensions(wanted.get()));
+  char* text = nullptr;
+  if (!request || !out ||
+      X509_REQ_set_subject_name(request.get(), X509_get_subject_name(wanted.get())) != 1 ||
+      X509_REQ_set_pubkey(request.get(), key.get()) != 1 ||
+      X509_REQ_add_extensions(request.get(), extensions) != 1 ||
+      X509_REQ_sign(request.get(), key.get(), EVP_sha384()) <= 0 ||
+      PEM_write_bio_X509_REQ(out.get(), request.get()) != 1)
+    return fail_openssl("make a request for a certificate");
+  const long size = BIO_get_mem_data(out.get(), &text);
+  return std::string(text, static_cast<std::size_t>(size));
+}
+
 Result<Issuer> Issuer::load(ByteView private_key, ByteView certificate) {
   Issuer loaded;
-  const auto info = from_der<OwnedBy<PKCS8_PRIV_KEY_INFO, PKCS8_PRIV_KEY_INFO_free>>(
-      private_key, d2i_PKCS8_PRIV_KEY_INFO);
-  if (info) loaded.key_.reset(EVP_PKCS82PKEY(info.get()));
+  loaded.key_.reset(read_private_key(private_key).release());
   loaded.own_ = from_der<decltype(loaded.own_)>(certificate, d2i_X509);
   EVP_PKEY* const key = loaded.key_.get();
   X509* const own = loaded.own_.get();
@@ -100,6 +168,14 @@ Result<Issuer> Issuer::load(ByteView private_key, ByteView certificate) {
 
 bool Issuer::signed_by(const Issuer& other) const {
   const bool good = X509_verify(own_.get(), other.key_.get()) == 1;
+  ERR_clear_error();
+  return good;
+}
+
+bool Issuer::issued(ByteView certificate) const {
+  const auto other = from_der<Certificate>(certificate, d2i_X509);
+  const bool good = other && X509_check_issued(own_.get(), other.get()) == X509_V_OK &&
+                    X509_verify(other.get(), key_.get()) == 1;
   ERR_clear_error();
   return good;
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Issuer: a key that certifies others, with the certificate that says so: X.509v3 (RFC 5280), ECDSA
-// over P-384 with SHA-384, without end. No I/O: who owns one keeps its key. Const calls from one
-// thread at a time.
+// over P-384 with SHA-384. No I/O: who owns one keeps its key. Const calls from one thread at a
+// time.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -15,11 +16,24 @@ struct x509_st;
 
 namespace vtpm::identity {
 
+// What people say of an issuer of theirs; what is empty is chosen for them.
+struct IssuerSubject {
+  std::string common_name{};  // 1 to 64 bytes of UTF-8 (X.520), as is the next one
+  std::string organization{};
+};
+inline constexpr std::uint32_t kMostDays = 36500;
+
 class Issuer {
  public:
-  // A new key; `what` and a part of its fingerprint are its name. `above` certifies it; nullptr: it
-  // does so itself.
-  static Result<Issuer> create(const std::string& what, const Issuer* above);
+  // A new key; `what` and a part of its fingerprint are its name. `above` certifies it, without
+  // end.
+  static Result<Issuer> create(const std::string& what, const Issuer& above);
+  // One that certifies itself, for so many days; 0: without end.
+  static Result<Issuer> create_root(const IssuerSubject& subject, std::uint32_t days);
+  // A request (PKCS #10, PEM) for a certificate of this key (DER, PKCS #8), to be an authority.
+  static Result<std::string> request(ByteView private_key, const IssuerSubject& subject);
+  // Of a new one, as the functions above take it.
+  static Result<SecretBytes> new_key();
   // From what private_key() and certificate() gave. CORRUPT: they are none, or do not belong
   // together. Who signed the certificate is not looked at.
   static Result<Issuer> load(ByteView private_key, ByteView certificate);
@@ -30,6 +44,8 @@ class Issuer {
   [[nodiscard]] const SecretBytes& private_key() const { return private_key_; }  // DER, PKCS #8
   [[nodiscard]] const Bytes& certificate() const { return certificate_; }        // DER
   [[nodiscard]] bool signed_by(const Issuer& other) const;
+  // Did it sign this certificate, DER?
+  [[nodiscard]] bool issued(ByteView certificate) const;
 
   // DER of `certificate`, to which it adds who issued it, and a signature.
   [[nodiscard]] Result<Bytes> issue(x509_st* certificate) const;

@@ -64,4 +64,11 @@ Owner from_der(ByteView der, Decode decode) {
   return structure;
 }
 
+// DER, PKCS #8; nullptr if it is none.
+inline Key read_private_key(ByteView der) {
+  const auto info = from_der<OwnedBy<PKCS8_PRIV_KEY_INFO, PKCS8_PRIV_KEY_INFO_free>>(
+      der, d2i_PKCS8_PRIV_KEY_INFO);
+  return Key(info ? EVP_PKCS82PKEY(info.get()) : nullptr);
+}
+
 }  // namespace vtpm::identity

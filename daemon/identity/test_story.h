@@ -52,8 +52,8 @@ class Story {
       log_.push_back(must(family_.sign(event)));
       certificates_.push_back(certify(family_, uuid(n), must(replay(log_))));
     }
-    evidence_.root = authority_.certificate();
-    evidence_.family = family_.certificate();
+    evidence_.root = authority_.root();
+    evidence_.issuers = {family_.certificate()};
     evidence_.certificate = certificates_.back();
     evidence_.log = to_text(log_);
   }

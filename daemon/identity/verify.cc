@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "identity/attestation_key.h"
+#include "identity/chain.h"
 #include "identity/live_proof.h"
 #include "identity/openssl.h"
 
@@ -19,10 +20,6 @@ tl::unexpected<Rejected> reject(Step step, std::string why) {
   ERR_clear_error();
   return tl::unexpected<Rejected>(Rejected{step, std::move(why)});
 }
-
-struct FreeStack {
-  void operator()(STACK_OF(X509) * stack) const { sk_X509_free(stack); }
-};
 
 // The parts, taken apart once; step after step looks at them.
 class Verifier {
@@ -46,27 +43,14 @@ class Verifier {
   Checked family();
   Checked generation();
   Checked live();
-  // root -> family -> `leaf`, each of the two signed by the one before it.
-  bool chained(X509* leaf) const;
+  [[nodiscard]] X509* leaf() const { return chain_.front().get(); }
+  [[nodiscard]] X509* family_certificate() const { return chain_[1].get(); }
 
   const Evidence& evidence_;
-  Certificate root_, family_, leaf_;
+  Certificate root_;
+  std::vector<Certificate> chain_;  // certificate, family, what certified it, root
   Verified result_;
 };
-
-bool Verifier::chained(X509* leaf) const {
-  const OwnedBy<X509_STORE, X509_STORE_free> trusted(X509_STORE_new());
-  const OwnedBy<X509_STORE_CTX, X509_STORE_CTX_free> context(X509_STORE_CTX_new());
-  const std::unique_ptr<STACK_OF(X509), FreeStack> between(sk_X509_new_null());
-  if (!trusted || !context || !between || sk_X509_push(between.get(), family_.get()) != 1 ||
-      X509_STORE_add_cert(trusted.get(), root_.get()) != 1 ||
-      X509_STORE_CTX_init(context.get(), trusted.get(), leaf, between.get()) != 1)
-    return false;
-  X509_STORE_CTX_set_flags(context.get(), X509_V_FLAG_X509_STRICT | X509_V_FLAG_CHECK_SS_SIGNATURE);
-  if (X509_verify_cert(context.get()) != 1) return false;
-  const STACK_OF(X509)* const found = X509_STORE_CTX_get0_chain(context.get());
-  return sk_X509_num(found) == 3 && X509_cmp(sk_X509_value(found, 1), family_.get()) == 0;
-}
 
 // The device that a certificate is of: a serial number in its alternative name.
 std::optional<Uuid> device_of(const X509* certificate) {
@@ -85,14 +69,17 @@ std::optional<Uuid> device_of(const X509* certificate) {
 
 Checked Verifier::chain() {
   root_ = from_der<Certificate>(evidence_.root, d2i_X509);
-  family_ = from_der<Certificate>(evidence_.family, d2i_X509);
-  leaf_ = from_der<Certificate>(evidence_.certificate, d2i_X509);
-  if (!root_ || !family_ || !leaf_) return reject(Step::chain, "one of the certificates is none");
-  if (!chained(leaf_.get()))
+  const auto certificate = from_der<Certificate>(evidence_.certificate, d2i_X509);
+  if (!root_ || !certificate) return reject(Step::chain, "one of the certificates is none");
+  auto found = find_chain(certificate.get(), evidence_.issuers, root_.get());
+  if (!found)
     return reject(Step::chain,
-                  "the certificate is not issued by this family, or the family not by this root");
-  const auto device = device_of(leaf_.get());
-  auto descent = read_descent(leaf_.get());
+                  "no chain leads from the root to the certificate: " + found.error().message);
+  if (found->size() < 3)
+    return reject(Step::chain, "there is no family between the root and the certificate");
+  chain_ = *std::move(found);
+  const auto device = device_of(leaf());
+  auto descent = read_descent(leaf());
   if (!device) return reject(Step::chain, "the certificate does not say which device it is of");
   if (!descent) return reject(Step::chain, descent.error().message);
   result_.device = *device;
@@ -101,19 +88,23 @@ Checked Verifier::chain() {
 }
 
 Checked Verifier::revoked_by(X509_CRL* list) {
-  const bool of_family =
-      X509_NAME_cmp(X509_CRL_get_issuer(list), X509_get_subject_name(family_.get())) == 0;
-  X509* const issuer = of_family ? family_.get() : root_.get();
-  if (X509_NAME_cmp(X509_CRL_get_issuer(list), X509_get_subject_name(issuer)) != 0 ||
-      X509_CRL_verify(list, X509_get0_pubkey(issuer)) != 1)
-    return reject(Step::revocation, "a revocation list is neither the family's nor the root's");
+  const auto below_issuer = [&]() -> std::size_t {
+    for (std::size_t i = 1; i < chain_.size(); i++)
+      if (X509_NAME_cmp(X509_CRL_get_issuer(list), X509_get_subject_name(chain_[i].get())) == 0 &&
+          X509_CRL_verify(list, X509_get0_pubkey(chain_[i].get())) == 1)
+        return i - 1;
+    return chain_.size();
+  }();
+  if (below_issuer == chain_.size())
+    return reject(Step::revocation, "a revocation list is of nobody in the chain");
   if (const ASN1_TIME* const end = X509_CRL_get0_nextUpdate(list);
       end == nullptr || X509_cmp_current_time(end) <= 0)
     return reject(Step::revocation, "a revocation list is out of date");
   X509_REVOKED* found = nullptr;
-  if (X509_CRL_get0_by_cert(list, &found, of_family ? leaf_.get() : family_.get()) != 0)
-    return reject(Step::revocation,
-                  of_family ? "the certificate has been revoked" : "the family has been revoked");
+  if (X509_CRL_get0_by_cert(list, &found, chain_[below_issuer].get()) != 0)
+    return reject(Step::revocation, below_issuer == 0   ? "the certificate has been revoked"
+                                    : below_issuer == 1 ? "the family has been revoked"
+                                                        : "an authority has been revoked");
   return {};
 }
 
@@ -139,8 +130,8 @@ Checked Verifier::log() {
     return reject(Step::log, "the log is of another device than the certificate");
   for (std::size_t i = 0; i < events->size(); i++) {
     const SignedEvent& entry = (*events)[i];
-    if (!signed_by(X509_get0_pubkey(family_.get()), EVP_sha384(), as_bytes(to_json(entry.event)),
-                   entry.signature))
+    if (!signed_by(X509_get0_pubkey(family_certificate()), EVP_sha384(),
+                   as_bytes(to_json(entry.event)), entry.signature))
       return reject(Step::log, fmt::format("event {} is not signed by the family", i + 1));
   }
   result_.events = events->size();
@@ -150,7 +141,9 @@ Checked Verifier::log() {
 Checked Verifier::family() {
   for (const Bytes& der : evidence_.kin) {
     const auto other = from_der<Certificate>(der, d2i_X509);
-    if (!other || !chained(other.get()))
+    const auto chain = other ? find_chain(other.get(), evidence_.issuers, root_.get())
+                             : Result<std::vector<Certificate>>();
+    if (!chain || chain->size() < 3 || X509_cmp((*chain)[1].get(), family_certificate()) != 0)
       return reject(Step::family, "the other certificate is not of the same family");
   }
   return {};
@@ -166,14 +159,14 @@ Checked Verifier::generation() {
 Checked Verifier::live() {
   if (!evidence_.live) return {};
   const LiveProof& proof = *evidence_.live;
-  if ((X509_get_key_usage(leaf_.get()) & KU_DIGITAL_SIGNATURE) == 0)
+  if ((X509_get_key_usage(leaf()) & KU_DIGITAL_SIGNATURE) == 0)
     return reject(Step::live, "the certificate is not of an attestation key");
   Bytes counted;
   Writer(counted).u64(result_.descent.generation);
   const auto lineage = lineage_name();
   const auto generation = generation_name();
   if (!lineage || !generation) return reject(Step::live, "OpenSSL cannot compute a digest");
-  const EVP_PKEY* const key = X509_get0_pubkey(leaf_.get());
+  const EVP_PKEY* const key = X509_get0_pubkey(leaf());
   for (const auto& [what, certified, name, value] :
        {std::tuple{"LINEAGE", &proof.lineage, ByteView(*lineage),
                    ByteView(result_.descent.lineage)},

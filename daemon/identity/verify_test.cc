@@ -39,18 +39,17 @@ TEST_F(VerifyTest, ThreeGenerationsAreAccepted) {
   EXPECT_EQ(verified->events, 3U);
   evidence_.kin = {certificates_[0], certificates_[1]};
   evidence_.least_generation = 3;
-  evidence_.lists = {
-      list_of(family_.private_key(), family_.certificate(), certificates_[0]),
-      list_of(authority_.private_key(), authority_.certificate(), stranger_.certificate())};
+  evidence_.lists = {list_of(family_.private_key(), family_.certificate(), certificates_[0]),
+                     list_of(authority_.private_key(), authority_.root(), stranger_.certificate())};
   prove_live();
   EXPECT_EQ(verdict(), "");
 }
 
 TEST_F(VerifyTest, AnotherRootOrFamilyEndsTheChain) {
   const Authority elsewhere = must(Authority::create());
-  EXPECT_EQ(verdict_with([&](Evidence& e) { e.root = elsewhere.certificate(); }), "chain");
-  EXPECT_EQ(verdict_with([&](Evidence& e) { e.family = stranger_.certificate(); }), "chain");
-  EXPECT_EQ(verdict_with([&](Evidence& e) { e.family = authority_.certificate(); }), "chain");
+  EXPECT_EQ(verdict_with([&](Evidence& e) { e.root = elsewhere.root(); }), "chain");
+  EXPECT_EQ(verdict_with([&](Evidence& e) { e.issuers = {stranger_.certificate()}; }), "chain");
+  EXPECT_EQ(verdict_with([&](Evidence& e) { e.issuers = {authority_.root()}; }), "chain");
   EXPECT_EQ(verdict_with([&](Evidence& e) { e.certificate = family_.certificate(); }), "chain");
   EXPECT_EQ(verdict_with([&](Evidence& e) { e.certificate = {}; }), "chain");
   for (std::size_t i = 0; i < evidence_.certificate.size(); i += 29)
@@ -89,9 +88,8 @@ TEST_F(VerifyTest, WhatIsRevokedIsRejected) {
   };
   const SecretBytes& key = family_.private_key();
   EXPECT_EQ(with(list_of(key, family_.certificate(), certificates_[2])), "revocation");
-  EXPECT_EQ(
-      with(list_of(authority_.private_key(), authority_.certificate(), family_.certificate())),
-      "revocation");
+  EXPECT_EQ(with(list_of(authority_.private_key(), authority_.root(), family_.certificate())),
+            "revocation");
   EXPECT_EQ(with(list_of(key, family_.certificate(), certificates_[0], -5)), "revocation")
       << "out of date";
   EXPECT_EQ(with(list_of(stranger_.private_key(), stranger_.certificate(), certificates_[2])),
@@ -159,7 +157,7 @@ TEST_F(VerifyTest, OnlyAnAttestationKeyProvesLife) {
 }
 
 TEST(Pem, FilesOfPeopleAreReadStrictly) {
-  const Bytes root = must(Authority::create()).certificate();
+  const Bytes root = must(Authority::create()).root();
   const std::string pem = must(to_pem(root));
   const auto content = read_pem("subject: somebody\n" + pem + pem);
   ASSERT_TRUE(content) << content.error().message;

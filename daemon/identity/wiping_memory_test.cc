@@ -48,7 +48,7 @@ int copies(const std::array<std::byte, 16>& masked) {
     if (!authority) std::_Exit(2);
     const SecretBytes key = authority->private_key();
     for (std::size_t i = 0; i < masked.size(); i++) masked[i] = key[51 + i] ^ kMask;
-    const auto again = Authority::load(key, authority->certificate());
+    const auto again = Authority::load(key, authority->chain());
     alive = copies(masked);
   }
   const int left = copies(masked);

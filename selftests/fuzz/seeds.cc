@@ -240,18 +240,20 @@ class Shown : identity::testing::Story {
  public:
   void put(Corpus corpus) {
     constexpr long kFiftyYears = 50L * 365 * 24 * 3600;
-    const auto list = [&](const auto& issuer, const Bytes& revoked) {
-      return list_of(issuer.private_key(), issuer.certificate(), revoked, kFiftyYears);
+    const auto of_family = [&](const Bytes& revoked) {
+      return list_of(family_.private_key(), family_.certificate(), revoked, kFiftyYears);
     };
     corpus.put(encoded());
     evidence_.kin = {certificates_[0]};
-    evidence_.lists = {list(family_, certificates_[0]), list(authority_, stranger_.certificate())};
+    evidence_.lists = {
+        of_family(certificates_[0]),
+        list_of(authority_.private_key(), authority_.root(), stranger_.certificate(), kFiftyYears)};
     prove_live();
     corpus.put(encoded());
-    evidence_.lists = {list(family_, certificates_[2])};
+    evidence_.lists = {of_family(certificates_[2])};
     corpus.put(encoded());
     std::string pem = "root of somebody\n";
-    for (const Bytes& der : {evidence_.root, evidence_.family, evidence_.certificate})
+    for (const Bytes& der : {evidence_.root, family_.certificate(), evidence_.certificate})
       pem += identity::testing::must(identity::to_pem(der));
     corpus.put(with_kind(0, as_bytes(pem)));
   }
@@ -266,7 +268,7 @@ class Shown : identity::testing::Story {
       for (const Bytes& one : all) writer.sized16(one);
     };
     writer.u8(1).u16(77).u8(3).sized16(evidence_.root);
-    several({evidence_.family});
+    several(evidence_.issuers);
     writer.sized16(evidence_.certificate).sized16(as_bytes(evidence_.log));
     several(evidence_.kin);
     several(evidence_.lists);

@@ -69,8 +69,9 @@ check "create delete list show" template ""
 check "db web web-2" template show ""
 check "" template create ""
 check "web web-2" template create x --from w
-check "export show" ca ""
+check "export import init show" ca ""
 check "export" ca e
+check "--csr" ca init --cs
 check "db" --socket /s show d
 if [[ $(cat "$work/asked") != "--socket /s __complete devices" ]]; then
   echo "FAIL: --socket is not passed on: $(cat "$work/asked")"

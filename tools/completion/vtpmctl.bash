@@ -32,7 +32,7 @@ _vtpmctl() {
     --for) mapfile -t COMPREPLY < <(compgen -W "container vm open" -- "$cur"); return ;;
     --node) mapfile -t COMPREPLY < <(compgen -W "kernel socket" -- "$cur"); return ;;
     --compat) mapfile -t COMPREPLY < <(compgen -W "linux-hmac" -- "$cur"); return ;;
-    --socket | --socket-path | --measure | --root | --same-family | --crl | --proof)
+    --socket | --socket-path | --measure | --root | --same-family | --crl | --csr | --proof)
       mapfile -t COMPREPLY < <(compgen -f -- "$cur")
       compopt -o filenames 2>/dev/null
       return
@@ -95,12 +95,12 @@ _vtpmctl() {
         ;;
       host-key) words=rotate ;;
       ca)
-        if [[ $prev == export ]]; then
+        if [[ $prev == @(export|import) ]]; then
           mapfile -t COMPREPLY < <(compgen -f -- "$cur")
           compopt -o filenames 2>/dev/null
           return
         fi
-        words="show export"
+        words="show export init import"
         ;;
       help) words=$(_vtpmctl_words __complete verbs) ;;
     esac

@@ -91,6 +91,15 @@ Outcome<v1::ReleaseReply> Session::call(const v1::ReleaseRequest& request) {
 Outcome<v1::RotateHostKeyReply> Session::call(const v1::RotateHostKeyRequest& request) {
   return unary(*this, &v1::Admin::Stub::RotateHostKey, request, environment_.call_timeout);
 }
+Outcome<v1::CaCertificateReply> Session::call(const v1::CaInitRequest& request) {
+  return unary(*this, &v1::Admin::Stub::CaInit, request, environment_.call_timeout);
+}
+Outcome<v1::CaRequestReply> Session::call(const v1::CaRequestRequest& request) {
+  return unary(*this, &v1::Admin::Stub::CaRequest, request, environment_.call_timeout);
+}
+Outcome<v1::CaCertificateReply> Session::call(const v1::CaImportRequest& request) {
+  return unary(*this, &v1::Admin::Stub::CaImport, request, environment_.call_timeout);
+}
 
 Outcome<void> Session::watch(const v1::WatchRequest& request,
                              const std::function<bool(const v1::Event&)>& take) {

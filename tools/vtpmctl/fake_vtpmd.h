@@ -209,6 +209,25 @@ class FakeAdmin final : public v1::Admin::Service {
     reply->set_released(state_.held);
     return grpc::Status::OK;
   }
+  grpc::Status CaInit(Context* context, const v1::CaInitRequest* request,
+                      v1::CaCertificateReply* reply) override {
+    VTPM_JUDGE("CaInit " + request->subject().common_name() + "," +
+               request->subject().organization() + "," + std::to_string(request->days()));
+    *reply = state_.root;
+    return grpc::Status::OK;
+  }
+  grpc::Status CaRequest(Context* context, const v1::CaRequestRequest* request,
+                         v1::CaRequestReply* reply) override {
+    VTPM_JUDGE("CaRequest " + request->subject().common_name());
+    reply->set_pem("a request\n");
+    return grpc::Status::OK;
+  }
+  grpc::Status CaImport(Context* context, const v1::CaImportRequest* request,
+                        v1::CaCertificateReply* reply) override {
+    VTPM_JUDGE("CaImport " + request->pem() + (request->keep_families() ? " keep" : ""));
+    *reply = state_.root;
+    return grpc::Status::OK;
+  }
   grpc::Status RotateHostKey(Context* context, const v1::RotateHostKeyRequest*,
                              v1::RotateHostKeyReply* reply) override {
     VTPM_JUDGE("RotateHostKey");

@@ -54,6 +54,9 @@ class Session {
   Outcome<v1::Device> call(const v1::ParkRequest& request);
   Outcome<v1::ReleaseReply> call(const v1::ReleaseRequest& request);
   Outcome<v1::RotateHostKeyReply> call(const v1::RotateHostKeyRequest& request);
+  Outcome<v1::CaCertificateReply> call(const v1::CaInitRequest& request);
+  Outcome<v1::CaRequestReply> call(const v1::CaRequestRequest& request);
+  Outcome<v1::CaCertificateReply> call(const v1::CaImportRequest& request);
 
   // Gives each event to `take` until that says no or vtpmd ends the stream; both are no failure.
   Outcome<void> watch(const v1::WatchRequest& request,

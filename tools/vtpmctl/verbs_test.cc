@@ -472,6 +472,32 @@ TEST_F(Verbs, CaShowAndExport) {
   EXPECT_EQ(run({"ca", "show", file}), 2);
 }
 
+TEST_F(Verbs, CaInitAndImportSayWhatIsAskedFor) {
+  state.root.set_subject("CN=root");
+  state.root.add_between("pem");
+  EXPECT_EQ(
+      run({"ca", "init", "--common-name", "rack 7", "--organization", "Example", "--days", "30"}),
+      0)
+      << err;
+  EXPECT_THAT(out, HasSubstr("below this root, by 1 certificate\n"));
+  const std::string file = root.path() / "host.csr";
+  EXPECT_EQ(run({"ca", "init", "--common-name", "host", "--csr", file}), 0) << err;
+  EXPECT_EQ(run({"ca", "import", file}), 0) << err;
+  EXPECT_EQ(run({"ca", "import", file, "--keep-families", "-o", "json"}), 0) << err;
+  EXPECT_EQ(json()["between"], Json::array({"pem"}));
+  EXPECT_THAT(state.calls, ElementsAre("CaInit rack 7,Example,30", "CaRequest host",
+                                       "CaImport a request\n", "CaImport a request\n keep"));
+  for (const auto& wrong :
+       std::vector<std::vector<std::string>>{{"ca", "import"},
+                                             {"ca", "init", file},
+                                             {"ca", "init", "--csr", file, "--days", "3"},
+                                             {"ca", "show", "--days", "3"},
+                                             {"ca", "export", "--keep-families"},
+                                             {"ca", "init", "--days", "36501"}})
+    EXPECT_EQ(run(wrong), 2) << wrong.back();
+  EXPECT_EQ(run({"ca", "import", root.path() / "no-such-file"}), 1);
+}
+
 v1::DeniedCommand make_denied() {
   v1::DeniedCommand denied;
   denied.set_name("golden");

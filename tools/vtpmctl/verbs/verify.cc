@@ -28,12 +28,14 @@ Outcome<identity::PemContent> read_certificates(const std::string& path) {
   return *std::move(content);
 }
 
-// The first one in the file: what follows it is its chain.
-Outcome<Bytes> read_certificate(const std::string& path) {
+// The first one in the file; what follows it is from its chain.
+Outcome<Bytes> read_certificate(const std::string& path, std::vector<Bytes>& chain) {
   auto content = read_certificates(path);
   if (!content) return tl::unexpected<Failure>(content.error());
-  if (content->certificates.empty()) return failure(Exit::failed, path + " holds no certificate");
-  return std::move(content->certificates.front());
+  auto& all = content->certificates;
+  if (all.empty()) return failure(Exit::failed, path + " holds no certificate");
+  chain.insert(chain.end(), all.begin() + 1, all.end());
+  return std::move(all.front());
 }
 
 Outcome<Bytes> read_bytes(const std::string& path) {
@@ -72,12 +74,17 @@ Outcome<identity::Evidence> read_evidence(const Options& options) {
   identity::Evidence evidence;
   evidence.least_generation = options.least_generation;
   Outcome<void> all;
-  take(read_certificate(options.root), evidence.root, all);
-  take(read_certificate(options.folder + "/family.pem"), evidence.family, all);
-  take(read_certificate(options.folder + "/" + options.key + ".pem"), evidence.certificate, all);
+  std::vector<Bytes>& issuers = evidence.issuers;
+  std::vector<Bytes> unused;
+  take(read_certificate(options.root, unused), evidence.root, all);
+  Bytes family;
+  take(read_certificate(options.folder + "/family.pem", issuers), family, all);
+  issuers.push_back(std::move(family));
+  take(read_certificate(options.folder + "/" + options.key + ".pem", issuers), evidence.certificate,
+       all);
   take(read_file(options.folder + "/log.jsonl"), evidence.log, all);
   for (const std::string& path : options.kin)
-    take(read_certificate(path), evidence.kin.emplace_back(), all);
+    take(read_certificate(path, issuers), evidence.kin.emplace_back(), all);
   if (!options.lists.empty()) {
     identity::PemContent content;
     take(read_certificates(options.lists), content, all);
@@ -137,7 +144,7 @@ Action declare_verify(Arguments& arguments) {
   arguments
       .texts("--same-family", options->kin, "a certificate of another device of the same family")
       .one_each();
-  arguments.text("--crl", options->lists, "revocation lists, of the family or the root; PEM");
+  arguments.text("--crl", options->lists, "revocation lists of issuers in the chain; PEM");
   arguments.number("--min-generation", options->least_generation, "the least that will do");
   arguments.text("--nonce", options->nonce, "what a live proof answers, in hexadecimal");
   arguments.text("--proof", options->proof,
