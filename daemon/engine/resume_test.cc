@@ -69,6 +69,40 @@ class Resume : public ::testing::Test {
     tpm_ = must_start({Origin::restore, permanent_, saved, true});
   }
 
+  struct Step {
+    std::uint32_t locality;
+    Bytes frame;
+  };
+  // Executes them, with reads in between that are not executed again, and then again from where
+  // they began: each answers the same, and the state differs by the passing of time alone.
+  void expect_the_same_again(const std::vector<Step>& steps) {
+    const auto execute = [this](const Step& step) {
+      return to_bytes(tpm_->process(step.frame, static_cast<std::uint8_t>(step.locality)).value());
+    };
+    Offsets moving = moving_fields();
+    const SecretBytes start = state_of(*tpm_);
+    const SecretBytes permanent = tpm_->permanent().value();
+    (void)tpm_->take_permanent_changed();
+    std::vector<Bytes> replies;
+    for (const Step& step : steps) {
+      replies.push_back(execute(step));
+      (void)get_random(*tpm_, 3);
+    }
+    EXPECT_FALSE(tpm_->take_permanent_changed());
+    const SecretBytes before = state_of(*tpm_);
+    EXPECT_GT(differing(start, before).size(), 500U) << "the commands change little";
+    tpm_.reset();
+    tpm_ = must_start({Origin::restore, permanent, start, true});
+    for (std::size_t i = 0; i < steps.size(); i++)
+      EXPECT_EQ(to_hex(execute(steps[i])), to_hex(replies[i])) << i;
+    const SecretBytes after = state_of(*tpm_);
+    ASSERT_EQ(after.size(), before.size());
+    add(moving, after.size() - 20, 20);  // the hash, which objects and sessions may have moved
+    for (const std::size_t i : differing(before, after))
+      EXPECT_TRUE(moving.contains(i)) << "byte " << i << " of " << after.size();
+    EXPECT_EQ(to_hex(tpm_->permanent().value()), to_hex(permanent));
+  }
+
   std::unique_ptr<Engine> tpm_;
   std::uint32_t object_ = 0;
   SecretBytes permanent_;
@@ -86,46 +120,37 @@ TEST_F(Resume, LeavesTheStateAsItWasButForTime) {
   EXPECT_EQ(to_hex(tpm_->permanent().value()), to_hex(permanent_));
 }
 
-// What a journal is spared a whole state for: a PCR command that is executed again leads to the
-// same.
+// What a journal is spared a whole state for: what is executed again leads to the same.
 TEST_F(Resume, PcrCommandsDoneAgainLeadToTheSameState) {
-  std::vector<std::pair<std::uint8_t, Bytes>> commands;
+  std::vector<Step> steps;
   for (std::uint32_t i = 0; i < 24; i++) {
     const Bytes digest(32, static_cast<std::byte>(i));
-    commands.emplace_back(
-        i % 3, command(0x182, {i % 17}, 1, Parameters().u32(1).u16(0x0b).raw(digest).bytes));
-    commands.emplace_back(0, command(0x13c, {i}, 1, Parameters().sized(Bytes(i * 40)).bytes));
-    if (i % 5 == 0) commands.emplace_back(0, command(0x13d, {16}, 1));
-    if (i % 7 == 0) commands.emplace_back(3, command(0x13d, {20}, 1));
+    steps.push_back(
+        {i % 3, command(0x182, {i % 17}, 1, Parameters().u32(1).u16(0x0b).raw(digest).bytes)});
+    steps.push_back({0, command(0x13c, {i}, 1, Parameters().sized(Bytes(i * 40)).bytes)});
+    if (i % 5 == 0) steps.push_back({0, command(0x13d, {16}, 1)});
+    if (i % 7 == 0) steps.push_back({3, command(0x13d, {20}, 1)});
   }
-  const Offsets moving = moving_fields();
-  const SecretBytes start = state_of(*tpm_);
-  const SecretBytes permanent = tpm_->permanent().value();
-  (void)tpm_->take_permanent_changed();
-  std::vector<Bytes> replies;
-  const auto execute = [&](Bytes& reply, const auto& each) {
-    reply = to_bytes(tpm_->process(each.second, each.first).value());
-  };
-  for (const auto& each : commands) {
-    execute(replies.emplace_back(), each);
-    (void)get_random(*tpm_, 3);  // a read between them is not written down
-  }
-  EXPECT_FALSE(tpm_->take_permanent_changed());
-  const SecretBytes before = state_of(*tpm_);
-  EXPECT_GT(differing(start, before).size(), 500U) << "the commands change little";
+  expect_the_same_again(steps);
+}
 
-  tpm_.reset();
-  tpm_ = must_start({Origin::restore, permanent, start, true});
-  for (std::size_t i = 0; i < commands.size(); i++) {
-    Bytes reply;
-    execute(reply, commands[i]);
-    EXPECT_EQ(to_hex(reply), to_hex(replies[i])) << i;
-  }
-  const SecretBytes after = state_of(*tpm_);
-  ASSERT_EQ(after.size(), before.size());
-  for (const std::size_t i : differing(before, after))
-    EXPECT_TRUE(moving.contains(i)) << "byte " << i << " of " << after.size();
-  EXPECT_EQ(to_hex(tpm_->permanent().value()), to_hex(permanent));
+TEST_F(Resume, ContextsLoadedAndFlushedAgainLeadToTheSameState) {
+  constexpr std::uint32_t object = 0x80000000, sequence = 0x80000001, third = 0x80000002;
+  constexpr std::uint32_t hmac = 0x02000000, policy = 0x03000001;
+  const auto save = [&](std::uint32_t handle) {
+    const Reply saved = run(*tpm_, 0x162, {handle}, 0);
+    EXPECT_EQ(saved.rc, 0U) << handle;
+    return Step{0, command(0x161, {}, 0, saved.body)};
+  };
+  const auto flush = [](std::uint32_t handle) {
+    return Step{0, command(0x165, {}, 0, Parameters().u32(handle).bytes)};
+  };
+  const Step load_object = save(object), load_sequence = save(sequence);
+  const Step load_hmac = save(hmac), load_policy = save(policy);
+  EXPECT_EQ(run(*tpm_, flush(object).frame).rc, 0U);
+  expect_the_same_again({load_hmac, load_object, flush(object), load_policy, load_sequence,
+                         load_object, flush(sequence), flush(hmac), load_sequence, flush(object),
+                         load_object, flush(third), flush(policy)});
 }
 
 TEST_F(Resume, CausesNoPermanentWrite) {

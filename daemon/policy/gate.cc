@@ -64,18 +64,25 @@ ByteView capability_data(ByteView reply, std::uint32_t capability) {
   return plain && in.u32() == capability && in.ok() ? in.rest() : ByteView{};
 }
 
-// What extends and resets PCRs draws no random number and reads no clock. Nothing else was found to
-// be so: a ContextSave that is executed again differs, and so does every nonce of a session.
+// What extends and resets PCRs, or loads and flushes contexts, draws no random number and reads no
+// clock. Not so a ContextSave, which differs each time, and anything with a session's nonces.
 bool is_replayable(const frame::Command& command) {
-  return (command.code == frame::kCcPcrExtend || command.code == frame::kCcPcrEvent ||
-          command.code == frame::kCcPcrReset) &&
-         command.session_count == 1 && command.sessions()[0].handle == frame::kRsPassword;
+  switch (command.code) {
+    case frame::kCcPcrExtend:
+    case frame::kCcPcrEvent:
+    case frame::kCcPcrReset:
+      return command.session_count == 1 && command.sessions()[0].handle == frame::kRsPassword;
+    // Half of what the kernel's resource manager sends besides a client's command.
+    case frame::kCcContextLoad:
+    case frame::kCcFlushContext: return command.tag == frame::kTagNoSessions;
+    default: return false;
+  }
 }
 
 // Sessions roll their nonces, and a wrong authorization may be counted.
 Effect effect_of(const Rule& rule, const frame::Command& command) {
-  if (command.tag != frame::kTagSessions) return rule.effect;
-  return is_replayable(command) ? Effect::replayable : Effect::volatile_state;
+  if (is_replayable(command)) return Effect::replayable;
+  return command.tag == frame::kTagSessions ? Effect::volatile_state : rule.effect;
 }
 
 Reason check(const Rule& rule, const frame::Parsed& parsed, const Facts& facts) {

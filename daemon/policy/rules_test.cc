@@ -113,6 +113,7 @@ TEST(Effect, OnlyReadsWithoutSessionsLeaveNothing) {
   const std::set<std::string> reads = words(
       "GetTestResult GetCapability TestParms ECC_Parameters ReadClock ReadPublic NV_ReadPublic "
       "NV_Read GetRandom PCR_Read Hash PolicyGetDigest VerifySignature");
+  const std::set<std::string> contexts = words("ContextLoad FlushContext");  // the next test's
   for (const Rule& rule : rules()) {
     const frame::CommandInfo& info = *frame::find_command(rule.code);
     const std::vector<std::uint32_t> handles(info.handles, frame::kRhNull);
@@ -120,7 +121,9 @@ TEST(Effect, OnlyReadsWithoutSessionsLeaveNothing) {
     const Bytes with = test::command(rule.code, handles, {0x02000000});
     const Effect expected =
         reads.contains(std::string(rule.name)) ? Effect::none : Effect::volatile_state;
-    EXPECT_EQ(effect(without, 0), expected) << rule.name;
+    EXPECT_EQ(effect(without, 0),
+              contexts.contains(std::string(rule.name)) ? Effect::replayable : expected)
+        << rule.name;
     EXPECT_EQ(effect(without, 0x125), expected) << rule.name;
     EXPECT_EQ(effect(without, frame::kRcFailure), Effect::volatile_state) << rule.name;
     EXPECT_EQ(effect(with, 0), Effect::volatile_state) << rule.name;
@@ -147,6 +150,19 @@ TEST(Effect, OnlyPcrCommandsWithAPasswordAreReplayable) {
     const Bytes audited = test::command(rule.code, handles, {frame::kRsPassword, hmac_session});
     EXPECT_EQ(effect(audited, 0), Effect::volatile_state) << rule.name;
   }
+}
+
+TEST(Effect, ContextsThatAreLoadedOrFlushedAreReplayable) {
+  for (const std::uint32_t code : {frame::kCcContextLoad, frame::kCcFlushContext}) {
+    const Bytes frame = test::plain(*frame::find_command(code), test::hex("80000000"));
+    EXPECT_EQ(effect(frame, 0), Effect::replayable);
+    for (const std::uint32_t rc : {0x125U, 0x902U, frame::kRcFailure})
+      EXPECT_EQ(effect(frame, rc), Effect::volatile_state) << rc;
+    EXPECT_EQ(effect(test::command(code, {}, {frame::kRsPassword}), 0), Effect::volatile_state);
+    EXPECT_EQ(effect(test::command(code, {}, {0x02000000}), 0), Effect::volatile_state);
+  }
+  EXPECT_EQ(effect(test::plain(*frame::find_command(0x162)), 0), Effect::volatile_state)
+      << "ContextSave counts";
 }
 
 TEST(Effect, WhatTheEngineRefusesByItsHeaderLeavesNothing) {

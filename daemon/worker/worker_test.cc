@@ -218,6 +218,39 @@ TEST_F(WorkerTest, CommandsSinceTheLastCheckpointAreDoneAgain) {
   }
 }
 
+// As the kernel's resource manager does it around each command: the session is loaded, and flushed.
+TEST_F(WorkerTest, ContextsThatWereLoadedAndFlushedAreSoAgain) {
+  start_.mode = DeviceMode::read_only;
+  start_.checkpoint.permanent.clear();
+  launch();
+  ready();
+  const auto is_loaded = [](const Client& client, std::uint32_t session) {
+    const Bytes digest = command(0x189, {session}, 0);  // PolicyGetDigest
+    return client.run(digest).rc == 0;
+  };
+  const Bytes nonce(16, std::byte{0x11});
+  const Bytes start = command(0x176, {engine::testing::kNull, engine::testing::kNull}, 0,
+                              Parameters().sized(nonce).u16(0).u8(1).u16(0x10).u16(0x0b).bytes);
+  std::uint32_t kept = 0;
+  std::uint32_t flushed = 0;
+  {
+    const Client client(data_path());
+    for (std::uint32_t* session : {&kept, &flushed})
+      *session = load_be32(client.run(start).body.data());
+    const Bytes saved = client.run(command(0x162, {kept}, 0)).body;
+    ASSERT_EQ(client.run(command(0x161, {}, 0, saved)).rc, 0U);
+    ASSERT_EQ(client.run(command(0x165, {}, 0, Parameters().u32(flushed).bytes)).rc, 0U);
+  }
+  kill_worker();
+  ASSERT_EQ(newest().redo.size(), 2U);
+  resume_from(newest());
+  launch();
+  ready();
+  const Client client(data_path());
+  EXPECT_TRUE(is_loaded(client, kept));
+  EXPECT_FALSE(is_loaded(client, flushed));
+}
+
 TEST_F(WorkerTest, AForgedCommandToBeDoneAgainEndsTheWorker) {
   start_.mode = DeviceMode::read_only;
   start_.checkpoint.permanent.clear();

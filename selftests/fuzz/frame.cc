@@ -209,9 +209,11 @@ void check_effect(const policy::Decision& d, const Reading& r, ByteView reply) {
   if (rc == frame::kRcFailure) FUZZ_CHECK(effect == policy::Effect::volatile_state);
   if (!d.allow) FUZZ_CHECK(d.effect == policy::Effect::none);  // it never reaches the engine
   if (!d.allow || !r.header) return;
-  if (effect == policy::Effect::replayable) {  // PCR_Event, PCR_Reset, PCR_Extend that were done
-    FUZZ_CHECK(rc == frame::kRcSuccess && r.with_sessions);
-    FUZZ_CHECK(r.code == 0x13c || r.code == 0x13d || r.code == 0x182);
+  if (effect == policy::Effect::replayable) {
+    // PCR_Event, PCR_Reset, PCR_Extend; ContextLoad, FlushContext: that were done
+    const bool pcr = r.code == 0x13c || r.code == 0x13d || r.code == 0x182;
+    const bool context = r.code == 0x161 || r.code == 0x165;
+    FUZZ_CHECK(rc == frame::kRcSuccess && (r.with_sessions ? pcr : context));
   } else if (r.with_sessions) {
     FUZZ_CHECK(effect == policy::Effect::volatile_state);
   }
