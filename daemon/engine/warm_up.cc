@@ -2,11 +2,12 @@
 #include "engine/warm_up.h"
 
 #include <malloc.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <memory>
-#include <vector>
 
 #include "engine/blank_template.h"
 #include "engine/libtpms_host.h"
@@ -68,25 +69,28 @@ Result<void> exercise(ByteView blank, const WarmUpObserver& observer) {
   wipe(depth);
 }
 
-// libtpms and OpenSSL free blocks without wiping them. Taking every free block of the heap once and
-// overwriting it is the only way to reach them from outside.
+// libtpms and OpenSSL free blocks without wiping them. Taking every free block of the heap and
+// overwriting it is the only way to reach them from outside. They stay taken: what a worker
+// allocates lies side by side behind them, in pages of its own, and not here and there in pages
+// that it shares with all others until it writes there.
 // NOLINTBEGIN(cppcoreguidelines-no-malloc,cppcoreguidelines-owning-memory): the heap is the subject
 void scrub_heap() {
   constexpr std::size_t kLargest = std::size_t{64} * 1024;
-  constexpr std::size_t kPerSize = 64;
-  std::vector<void*> taken;
-  taken.reserve(kPerSize * 300);
-  const auto take = [&taken](std::size_t size) {
+  const std::less<const void*> below;
+  const void* const end = ::sbrk(0);
+  // False: this one was not free before, so no other of its size is.
+  const auto take = [&](std::size_t size) {
     void* block = std::malloc(size);
-    if (block == nullptr) return;
+    if (block == nullptr) return false;
     wipe({static_cast<std::byte*>(block), ::malloc_usable_size(block)});
-    taken.push_back(block);
+    if (below(block, end)) return true;
+    std::free(block);
+    return false;
   };
   for (std::size_t size = kLargest; size > 1024; size -= size / 16)
-    for (std::size_t i = 0; i < 8; ++i) take(size);
+    while (take(size)) continue;
   for (std::size_t size = 1032; size >= 24; size -= 16)
-    for (std::size_t i = 0; i < kPerSize; ++i) take(size);
-  for (void* block : taken) std::free(block);
+    while (take(size)) continue;
   (void)::malloc_trim(0);
 }
 // NOLINTEND(cppcoreguidelines-no-malloc,cppcoreguidelines-owning-memory)
