@@ -2,6 +2,7 @@
 #include "privsep/fork_server.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -347,6 +348,10 @@ int run_fork_server(const ForkServerOptions& options, const ForkServerHooks& hoo
     state.listener = std::move(claimed->listener);
   }
   const Confinement confinement = prepare_sandbox();
+  if (auto prepared = prepare_filters(); !prepared) {
+    log::error(prepared.error().message, {{"hint", prepared.error().hint}});
+    return 71;
+  }
   // Descriptor 0: what workers keep, as long as they live.
   if (::dup2(lock.get(), STDIN_FILENO) < 0) return 71;
   lock.reset();
@@ -362,6 +367,7 @@ int run_fork_server(const ForkServerOptions& options, const ForkServerHooks& hoo
       return 71;
     }
   }
+  (void)::malloc_trim(0);  // what compiling a filter has taken
   return Server(std::move(state), options, hooks, confinement, std::move(signals)).run(argv);
 }
 

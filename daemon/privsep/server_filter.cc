@@ -110,7 +110,8 @@ Result<void> confine_fork_server() {
   allow_exec(rules);
   allow_confining(rules);
   rules.is_frequent(SCMP_SYS(ioctl));
-  return rules.load();
+  VTPM_TRY(FilterProgram program, rules.compile());
+  return load_filter(program);
 }
 
 }  // namespace vtpm::privsep

@@ -2,19 +2,27 @@
 // A list of system calls that are let through; any other kills the process.
 #pragma once
 
+#include <linux/filter.h>
 #include <seccomp.h>
 
 #include <cerrno>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "base/result.h"
+#include "base/unique_fd.h"
 #include "privsep/messages.h"
 
 namespace vtpm::privsep {
 
-// Adds rules until one fails, which load() tells. A call that this architecture does not have is no
-// failure.
+// What the kernel takes for a filter.
+using FilterProgram = std::vector<sock_filter>;
+// From here on, for this process and all that it becomes or forks.
+Result<void> load_filter(FilterProgram& program);
+
+// Adds rules until one fails, which compile() tells. A call that this architecture does not have is
+// no failure.
 class SyscallRules {
  public:
   // Calls of another architecture (32-bit, x32) are no way around it.
@@ -34,14 +42,7 @@ class SyscallRules {
   void is_frequent(int call) {
     if (error_ == 0) note(::seccomp_syscall_priority(filter_.get(), call, 255));
   }
-  // From here on, for this process and all that it becomes or forks.
-  Result<void> load() {
-    if (error_ != 0) return fail_errno("cannot make a filter of system calls", error_);
-    if (const int error = ::seccomp_load(filter_.get()); error != 0)
-      return fail_errno("cannot load the filter of system calls", -error,
-                        "the kernel needs CONFIG_SECCOMP_FILTER");
-    return {};
-  }
+  Result<FilterProgram> compile();
 
  private:
   template <class... Condition>
