@@ -47,6 +47,16 @@ Result<void> renew_storage(MutableByteView permanent) {
   return fill_random(permanent.subspan(p.storage_proof.offset, p.storage_proof.size));
 }
 
+Result<void> keep_guesses(MutableByteView permanent, ByteView predecessor) {
+  VTPM_TRY(const PermanentLayout before, parse_beginning(predecessor));
+  VTPM_TRY(const PermanentLayout now, parse_permanent(permanent));
+  const std::uint32_t failed = load_be32(predecessor.data() + before.failed_tries);
+  if (failed > load_be32(permanent.data() + now.failed_tries))
+    store_be32(permanent.data() + now.failed_tries, failed);
+  if (predecessor[before.lockout_enabled] == kNo) permanent[now.lockout_enabled] = kNo;
+  return {};
+}
+
 Result<SecretBytes> close_copy(ByteView permanent, ByteView owner_auth) {
   VTPM_TRY(const PermanentLayout before, parse_permanent(permanent));
   SecretBytes closed = with(permanent, before.owner_auth, owner_auth);

@@ -24,6 +24,11 @@ Result<void> set_endorsement_seed(MutableByteView permanent, ByteView seed);
 // Random seed and proof for the storage hierarchy. Persistent keys of it are gone already.
 Result<void> renew_storage(MutableByteView permanent);
 
+// Wrong guesses at authorizations count as much as they did in the TPM whose place this one takes:
+// the larger number of failures is kept, and a lockout authorization that is barred. Of that TPM
+// the beginning of its permanent state is enough.
+Result<void> keep_guesses(MutableByteView permanent, ByteView predecessor);
+
 // The owner's authorization as it was, a random state of the generator, and a clock that says that
 // it may have been set back.
 Result<SecretBytes> close_copy(ByteView permanent, ByteView owner_auth);

@@ -93,6 +93,50 @@ TEST_F(CopiedState, AFreshStorageHierarchyMakesOtherKeys) {
   EXPECT_EQ(create_primary(*tpm, kOwner).rc, 0U);
 }
 
+// A wrong guess at the authorization of a key counts, and one at lockout's bars that.
+TEST_F(CopiedState, KeepsTheGuessesOfItsPredecessor) {
+  const PermanentLayout p = *parse_permanent(state_);
+  const auto with = [&](std::uint32_t failed, bool enabled) {
+    SecretBytes blob = state_;
+    store_be32(blob.data() + p.failed_tries, failed);
+    blob[p.lockout_enabled] = std::byte{enabled};
+    return blob;
+  };
+  for (const auto& [before, now, wanted] :
+       std::vector<std::array<std::uint32_t, 3>>{{5, 2, 5}, {2, 5, 5}, {0, 0, 0}})
+    for (const bool barred : {false, true}) {
+      SecretBytes kept = with(now, true);
+      ASSERT_TRUE(keep_guesses(kept, with(before, !barred)));
+      EXPECT_EQ(kept, with(wanted, !barred));
+    }
+  SecretBytes barred = with(0, false);
+  ASSERT_TRUE(keep_guesses(barred, state_));
+  EXPECT_EQ(barred, with(0, false));
+  // A real one, and of it no more than comes first.
+  auto tpm = must_start({Origin::restore, state_});
+  ASSERT_EQ(startup(*tpm), 0U);
+  const Bytes wrong = command(0x139, {kLockout}, 1, {}, as_bytes("wrong"));
+  EXPECT_NE(run(*tpm, wrong).rc, 0U);
+  ASSERT_EQ(shutdown(*tpm, false), 0U);
+  const SecretBytes guessed = *tpm->permanent();
+  SecretBytes kept = state_;
+  ASSERT_TRUE(
+      keep_guesses(kept, ByteView(guessed).first(std::min<std::size_t>(guessed.size(), 8 * 1024))));
+  EXPECT_EQ(kept[p.lockout_enabled], std::byte{0});
+}
+
+// The longest that can be before what is kept: each authorization and policy of 64 bytes, all PCR
+// banks.
+TEST_F(CopiedState, WhatIsNeededOfAPredecessorComesEarly) {
+  const PermanentLayout p = *parse_permanent(state_);
+  constexpr std::size_t kLongest = 8 * 1024, kGrowth = 8 * 64 + 512;
+  EXPECT_LT(p.lockout_enabled + kGrowth, kLongest);
+  SecretBytes kept = state_;
+  EXPECT_TRUE(keep_guesses(kept, ByteView(state_).first(p.lockout_enabled + 1)));
+  EXPECT_FALSE(keep_guesses(kept, ByteView(state_).first(p.lockout_enabled)));
+  EXPECT_FALSE(keep_guesses(kept, {}));
+}
+
 TEST_F(CopiedState, WhatIsNoIdentityIsRefused) {
   EXPECT_EQ(open_copy(*make_blank(state_)).error().code, ErrorCode::corrupt);
   EXPECT_FALSE(open_copy({}));

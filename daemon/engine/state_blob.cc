@@ -219,9 +219,9 @@ Result<std::array<std::byte, kSha1Size>> sha1_before_tail(ByteView blob) {
 
 }  // namespace
 
-Result<PermanentLayout> parse_permanent(ByteView blob) {
-  PermanentLayout p;
-  Walk w(blob);
+namespace {
+
+void walk_beginning(Walk& w, PermanentLayout& p) {
   w.header(kPersistentAll);
   w.header(kCompileConstants);
   const std::uint32_t constants = w.u32();
@@ -247,9 +247,26 @@ Result<PermanentLayout> parse_permanent(ByteView blob) {
   p.reset_count = w.fixed<4>();
   w.skip_block();  // PCR policies
   p.pcr_banks = walk_pcr_selections(w);
-  w.tpm2b();      // ppList
-  w.fixed<16>();  // failedTries, maxTries, recoveryTime, lockoutRecovery
-  w.u8();         // lockOutAuthEnabled
+  w.tpm2b();  // ppList
+  p.failed_tries = w.fixed<4>();
+  w.fixed<12>();  // maxTries, recoveryTime, lockoutRecovery
+  p.lockout_enabled = w.fixed<1>();
+}
+
+}  // namespace
+
+Result<PermanentLayout> parse_beginning(ByteView blob) {
+  PermanentLayout p;
+  Walk w(blob);
+  walk_beginning(w, p);
+  if (!w.ok()) return w.failure("permanent");
+  return p;
+}
+
+Result<PermanentLayout> parse_permanent(ByteView blob) {
+  PermanentLayout p;
+  Walk w(blob);
+  walk_beginning(w, p);
   p.orderly_state = w.fixed<2>();
   w.tpm2b();      // auditCommands
   w.u16();        // auditHashAlg

@@ -35,6 +35,8 @@ struct PermanentLayout {
   std::size_t total_reset_count = 0;  // u64
   std::size_t reset_count = 0;        // u32
   Field pcr_banks, next_pcr_banks;    // TPML_PCR_SELECTION, now and after the next reset
+  std::size_t failed_tries = 0;       // u32: what counts towards a lockout
+  std::size_t lockout_enabled = 0;    // u8: the lockout authorization can be used
   std::size_t orderly_state = 0;      // u16
   Field time_epoch;
   std::size_t seed_compat = 0;  // 3 bytes: endorsement, storage, platform
@@ -57,6 +59,8 @@ struct VolatileLayout : StateFields {
 };
 
 Result<PermanentLayout> parse_permanent(ByteView blob);
+// The same of the beginning of a blob, as far as lockout_enabled.
+Result<PermanentLayout> parse_beginning(ByteView blob);
 Result<VolatileLayout> parse_volatile(ByteView blob);
 
 // The SHA-1 over everything before the last 20 bytes of a volatile blob.

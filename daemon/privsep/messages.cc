@@ -158,6 +158,7 @@ SecretBytes encode(const Message& message) {
                    head(Type::manufacture);
                    w.u8(u8(m.profile)).sized16(m.authorization).bytes(m.event).bytes(m.policy);
                    w.sized16(m.endorsement_seed).sized32(m.copy).u8(u8(m.fresh_storage));
+                   w.u32(m.steps).sized16(m.predecessor);
                  },
                  [&](const MadeKeys& m) {
                    head(Type::made_keys);
@@ -247,6 +248,9 @@ Result<Message> decode(ByteView bytes) {
       m.endorsement_seed = to_secret(in.sized16());
       m.copy = permanent_or_none(in);
       m.fresh_storage = checked_bool(in);
+      m.steps = in.u32();
+      m.predecessor = to_secret(in.sized16());
+      if (m.steps == 0 || m.steps > kMaxSteps || m.predecessor.size() > kMaxPredecessor) in.fail();
       message = std::move(m);
       break;
     }

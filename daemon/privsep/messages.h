@@ -85,6 +85,10 @@ struct Manufacture {
   SecretBytes endorsement_seed{};
   SecretBytes copy{};
   bool fresh_storage = false;
+  std::uint32_t steps = 1;  // by which GENERATION grows
+  // Of the TPM whose place the copy takes: the beginning of its permanent state, for what wrong
+  // guesses have cost there (engine/copied_state.h). Empty: the copy takes nobody's place.
+  SecretBytes predecessor{};
 };
 struct Certificates {
   std::vector<Bytes> certificates;  // X.509, DER; in the order of the keys
@@ -147,6 +151,10 @@ bool is_crash(int wait_status);
 // A datagram must fit in a socket's default buffer, 208 KiB less what the kernel adds.
 inline constexpr std::size_t kMaxMessage = std::size_t{207} * 1024;
 inline constexpr std::size_t kMaxDescriptors = 4;
+// Manufacture::predecessor, and steps. That much is before what is needed of a state in any case
+// (engine/copied_state_test.cc); and a step takes microseconds.
+inline constexpr std::size_t kMaxPredecessor = std::size_t{8} * 1024;
+inline constexpr std::uint32_t kMaxSteps = 1'000'000;
 inline constexpr std::size_t kMaxCertifiedKeys = 8;   // of an identity
 inline constexpr std::size_t kMaxCertificate = 2048;  // and of a key's public area
 

@@ -64,7 +64,8 @@ std::vector<Message> one_of_each() {
       Manufacture{IdentityProfile::full, SecretBytes(32, std::byte{1}), filled(2), filled(3)});
   all.emplace_back(Manufacture{IdentityProfile::ecc, SecretBytes(32, std::byte{1}), filled(2),
                                filled(3), SecretBytes(64, std::byte{4}),
-                               to_secret(as_bytes("a copy")), true});
+                               to_secret(as_bytes("a copy")), true, 7,
+                               to_secret(as_bytes("a predecessor"))});
   all.emplace_back(MadeKeys{0x49424d00,
                             "SW TPM",
                             0x20191023,
@@ -172,6 +173,23 @@ TEST(Messages, AnIdentityHasFewKeysAndSmallCertificates) {
   EXPECT_FALSE(fits({Bytes()}));
   EXPECT_FALSE(decode(encode(Message{Manufactured{}}))) << "no state at all";
   EXPECT_FALSE(decode(encode(Message{TakeIdentity{SecretBytes(kMaxPermanentState + 1)}})));
+}
+
+TEST(Messages, WhatARollbackAddsIsLimited) {
+  const auto refused = [](std::uint32_t steps, std::size_t predecessor) {
+    Manufacture m{IdentityProfile::ecc, SecretBytes(32), {}, {}};
+    m.steps = steps;
+    m.predecessor = SecretBytes(predecessor);
+    return !decode(encode(Message{m}));
+  };
+  EXPECT_FALSE(refused(kMaxSteps, kMaxPredecessor));
+  EXPECT_TRUE(refused(0, 0));
+  EXPECT_TRUE(refused(kMaxSteps + 1, 0));
+  EXPECT_TRUE(refused(1, kMaxPredecessor + 1));
+  Manufacture largest{IdentityProfile::ecc, SecretBytes(32), {}, {}};
+  largest.copy = SecretBytes(kMaxPermanentState);
+  largest.predecessor = SecretBytes(kMaxPredecessor);
+  EXPECT_LE(encode(Message{largest}).size(), kMaxMessage);
 }
 
 TEST(Messages, MeasurementsAreLimited) {

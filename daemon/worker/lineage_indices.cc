@@ -26,17 +26,18 @@ Result<void> define_lineage(engine::Engine& engine, ByteView authorization) {
                                           frame::kGenerationSize));
 }
 
-Result<void> advance_lineage(engine::Engine& engine, ByteView authorization,
-                             ByteView event_digest) {
+Result<void> advance_lineage(engine::Engine& engine, ByteView authorization, ByteView event_digest,
+                             std::uint32_t steps) {
   Bytes data;
   Writer(data).sized16(event_digest);
   VTPM_CHECK(run_own(
       engine, {frame::kCcNvExtend, {frame::kLineageIndex, frame::kLineageIndex}, 1, authorization},
       data));
-  VTPM_CHECK(run_own(engine, {frame::kCcNvIncrement,
-                              {frame::kGenerationIndex, frame::kGenerationIndex},
-                              1,
-                              authorization}));
+  for (std::uint32_t i = 0; i < steps; i++)
+    VTPM_CHECK(run_own(engine, {frame::kCcNvIncrement,
+                                {frame::kGenerationIndex, frame::kGenerationIndex},
+                                1,
+                                authorization}));
   return {};
 }
 

@@ -12,9 +12,10 @@ namespace vtpm::worker {
 // making.
 Result<void> define_lineage(engine::Engine& engine, ByteView authorization);
 
-// One event: LINEAGE is extended by its digest, GENERATION goes up by one. The platform hierarchy
-// has no part in it. An error after the first of the two leaves them apart: such a state is not for
-// use.
-Result<void> advance_lineage(engine::Engine& engine, ByteView authorization, ByteView event_digest);
+// One event: LINEAGE is extended by its digest, GENERATION goes up by `steps`. The platform
+// hierarchy has no part in it. An error after the first of the two leaves them apart: such a state
+// is not for use.
+Result<void> advance_lineage(engine::Engine& engine, ByteView authorization, ByteView event_digest,
+                             std::uint32_t steps = 1);
 
 }  // namespace vtpm::worker

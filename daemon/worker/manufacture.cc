@@ -137,7 +137,7 @@ Result<void> manufacture(int manager, const privsep::Manufacture& order) {
   const bool storage_is_there = copied && !order.fresh_storage;
   VTPM_TRY(const Rebased begun, begin(order));
   const auto& engine = begun.tpm;
-  VTPM_CHECK(advance_lineage(*engine, order.authorization, order.event));
+  VTPM_CHECK(advance_lineage(*engine, order.authorization, order.event, order.steps));
   VTPM_TRY(privsep::MadeKeys made, describe(*engine));
   std::vector<std::uint32_t> indices;
   for (const KeyTemplate& key : key_templates(order.profile, order.policy)) {
@@ -156,6 +156,7 @@ Result<void> manufacture(int manager, const privsep::Manufacture& order) {
   if (copied) {
     VTPM_TRY(permanent, engine::close_copy(permanent, begun.owner_auth));
   }
+  if (!order.predecessor.empty()) VTPM_CHECK(engine::keep_guesses(permanent, order.predecessor));
   return privsep::send_datagram(
       manager, encode(privsep::Message{privsep::Manufactured{std::move(permanent)}}));
 }

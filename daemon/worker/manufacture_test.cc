@@ -191,6 +191,30 @@ TEST_F(ManufactureTest, ACopyGetsKeysAndCertificatesInTheirPlaces) {
   }
 }
 
+// What it takes with it of the one whose place it takes: wrong guesses, and a higher generation.
+TEST_F(ManufactureTest, ACopyThatTakesAnothersPlaceGoesPastIt) {
+  const SecretBytes source = make(IdentityProfile::ecc);
+  Manufacture wanted = order(IdentityProfile::ecc);
+  wanted.endorsement_seed = SecretBytes(64, std::byte{0x99});
+  wanted.copy = source;
+  wanted.steps = 4;
+  const auto layout = engine::parse_permanent(source);
+  ASSERT_TRUE(layout);
+  wanted.predecessor = source;
+  store_be32(wanted.predecessor.data() + layout->failed_tries, 3);
+  wanted.predecessor.resize(privsep::kMaxPredecessor);
+  const SecretBytes copy = make(wanted);
+  const auto after = engine::parse_permanent(copy);
+  ASSERT_TRUE(after);
+  EXPECT_EQ(load_be32(copy.data() + after->failed_tries), 3U);
+  auto tpm = must_start({Origin::restore, copy});
+  ASSERT_EQ(startup(*tpm), 0U);
+  const Reply generation = engine::testing::run(*tpm, 0x14e, {engine::testing::kOwner, 0x01000712},
+                                                1, Parameters().u16(8).u16(0).bytes);
+  ASSERT_EQ(generation.rc, 0U);
+  EXPECT_EQ(generation.body[13], std::byte{5});
+}
+
 TEST_F(ManufactureTest, NothingComesOfItWithoutCertificates) {
   begin(order(IdentityProfile::ecc));
   expect<MadeKeys>();
