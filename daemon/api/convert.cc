@@ -60,6 +60,8 @@ v1::Role role_of(store::Role role) {
     case store::Role::template_device: return v1::TEMPLATE;
     case store::Role::quarantined:
     case store::Role::quarantined_fresh_storage: return v1::QUARANTINED;
+    case store::Role::retired: return v1::RETIRED;
+    case store::Role::snapshot: return v1::SNAPSHOT;
   }
   return v1::ROLE_UNSPECIFIED;
 }
@@ -116,6 +118,8 @@ v1::Device to_proto(const device::View& view) {
   d.set_detach_timeout_ms(s.detach_timeout_ms);
   d.set_has_identity(view.has_identity);
   d.set_role(role_of(s.role));
+  constexpr std::int64_t kNanoseconds = 1000;  // of a microsecond
+  d.set_taken_ns(static_cast<std::int64_t>(view.taken_us) * kNanoseconds);
   if (s.park_after_s) d.set_park_after_s(*s.park_after_s);
   d.set_cert_profile(static_cast<v1::CertProfile>(s.cert_profile));
   return d;
@@ -186,8 +190,9 @@ Result<store::Settings> to_settings(const v1::CreateRequest& r, store::Settings 
   if (r.kind() != v1::KIND_UNSPECIFIED) s.kind = static_cast<std::uint8_t>(r.kind());
   if (r.mode() != v1::MODE_UNSPECIFIED) s.mode = static_cast<std::uint8_t>(r.mode());
   if (r.node() != v1::NODE_UNSPECIFIED) s.node = static_cast<std::uint8_t>(r.node());
-  if (r.role() == v1::QUARANTINED)
-    return fail(ErrorCode::invalid_argument, "only a clone is quarantined, and by itself");
+  if (r.role() > v1::TEMPLATE)
+    return fail(ErrorCode::invalid_argument, "a device of this role is not made so",
+                "a device and a template are; clone, snapshot and rollback make the others");
   if (r.role() == v1::TEMPLATE) {
     if (r.mode() == v1::READ_WRITE || r.start() || !r.socket_path().empty())
       return fail(ErrorCode::invalid_argument,

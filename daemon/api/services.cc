@@ -72,7 +72,7 @@ grpc::Status ObserveService::Version(grpc::ServerContext*, const v1::VersionRequ
 
 grpc::Status ObserveService::List(grpc::ServerContext* context, const v1::ListRequest* request,
                                   v1::ListReply* reply) {
-  const auto views = manager_.list(request->after(), request->limit());
+  const auto views = manager_.list(request->after(), request->limit(), request->snapshots());
   if (!views) return to_status(views.error(), *context);
   for (const device::View& view : *views) *reply->add_devices() = to_proto(view);
   return grpc::Status::OK;
@@ -168,6 +168,21 @@ grpc::Status AdminService::Clone(grpc::ServerContext* context, const v1::CloneRe
 grpc::Status AdminService::Rebase(grpc::ServerContext* context, const v1::RebaseRequest* request,
                                   v1::Device* reply) {
   return reply_with(manager_.rebase(request->device()), *context, reply);
+}
+
+grpc::Status AdminService::Snapshot(grpc::ServerContext* context,
+                                    const v1::SnapshotRequest* request, v1::Device* reply) {
+  return reply_with(manager_.snapshot(request->snapshot()), *context, reply);
+}
+
+grpc::Status AdminService::Rollback(grpc::ServerContext* context,
+                                    const v1::RollbackRequest* request, v1::Device* reply) {
+  return reply_with(
+      manager_.rollback(request->snapshot(), {.delete_newer = request->delete_newer(),
+                                              .stop = request->stop(),
+                                              .start = request->start(),
+                                              .release_number = request->release_number()}),
+      *context, reply);
 }
 
 grpc::Status AdminService::Set(grpc::ServerContext* context, const v1::SetRequest* request,

@@ -38,6 +38,8 @@ class AdminService final : public v1::Admin::Service {
   grpc::Status Create(grpc::ServerContext*, const v1::CreateRequest*, v1::Device*) override;
   grpc::Status Clone(grpc::ServerContext*, const v1::CloneRequest*, v1::Device*) override;
   grpc::Status Rebase(grpc::ServerContext*, const v1::RebaseRequest*, v1::Device*) override;
+  grpc::Status Snapshot(grpc::ServerContext*, const v1::SnapshotRequest*, v1::Device*) override;
+  grpc::Status Rollback(grpc::ServerContext*, const v1::RollbackRequest*, v1::Device*) override;
   grpc::Status Set(grpc::ServerContext*, const v1::SetRequest*, v1::Device*) override;
   grpc::Status Start(grpc::ServerContext*, const v1::StartRequest*, v1::Device*) override;
   grpc::Status Stop(grpc::ServerContext*, const v1::StopRequest*, v1::Device*) override;

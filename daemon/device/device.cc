@@ -63,13 +63,14 @@ View Device::view() const {
   view.uuid = record_.uuid;
   view.settings = record_.settings;
   view.version = record_.version;
+  view.taken_us = record_.taken_us;
   view.phase = phase_;
   view.failure = record_.failure;
   view.waits_for = waits_for_;
-  view.has_identity = has_identity_ && !is_quarantined();
+  view.has_identity = has_identity_ && record_.settings.role == store::Role::device;
   view.has_node = node_->exists() && registered_;
   view.node = node_->kernel_node();
-  if (!is_template()) view.socket_path = node_->socket_path();
+  if (store::has_node(record_.settings.role)) view.socket_path = node_->socket_path();
   view.sequence = node_->sequence();
   view.worker_pid = worker_.pid();
   view.denied = denied_;
@@ -81,6 +82,8 @@ View Device::view() const {
 }
 
 Result<void> Device::set(const store::Settings& settings) {
+  const store::Role role = record_.settings.role;
+  if (role == store::Role::snapshot || role == store::Role::retired) return check_role();
   VTPM_CHECK(host_.store.set_settings(record_.uuid, record_.version, settings));
   record_.settings.owner = settings.owner;
   record_.settings.park_after_s = settings.park_after_s;
@@ -111,6 +114,7 @@ void Device::finish(Result<void> result) {
   identity_wanted_ = false;
   identity_sent_ = false;
   lineage_sent_.clear();
+  rollback_.reset();
   if (Done done = std::exchange(done_, nullptr)) done(std::move(result));
 }
 
@@ -145,16 +149,28 @@ Result<std::optional<Checkpoint>> Device::stored_checkpoint() {
 
 Result<void> Device::check_role() const {
   const std::string& name = record_.settings.name;
-  if (is_template())
-    return fail(ErrorCode::failed_precondition,
-                name + " is a template, which is never started or changed",
-                "'vtpmctl create NAME --from " + name + "' makes a device from it");
-  if (is_quarantined())
-    return fail(
-        ErrorCode::failed_precondition,
-        name + " is quarantined: it holds a copy of another device's identity",
-        "'vtpmctl rebase " + name + "' gives it one of its own, 'vtpmctl delete' removes it");
-  return {};
+  switch (record_.settings.role) {
+    case store::Role::device: return {};
+    case store::Role::template_device:
+      return fail(ErrorCode::failed_precondition,
+                  name + " is a template, which is never started or changed",
+                  "'vtpmctl create NAME --from " + name + "' makes a device from it");
+    case store::Role::quarantined:
+    case store::Role::quarantined_fresh_storage:
+      return fail(
+          ErrorCode::failed_precondition,
+          name + " is quarantined: it holds a copy of another device's identity",
+          "'vtpmctl rebase " + name + "' gives it one of its own, 'vtpmctl delete' removes it");
+    case store::Role::snapshot:
+      return fail(ErrorCode::failed_precondition,
+                  name + " is a snapshot, which is never started or changed",
+                  "'vtpmctl clone " + name + " NAME' makes a device from it, 'vtpmctl rollback " +
+                      name + "' goes back to it");
+    case store::Role::retired: break;
+  }
+  return fail(ErrorCode::failed_precondition,
+              name + " is retired: another device has taken its place",
+              "it has no state any more; 'vtpmctl lineage " + name + "' says what became of it");
 }
 
 void Device::start(std::vector<Event> measured, Done done) {

@@ -73,11 +73,20 @@ class Device {
   void set_mode(privsep::DeviceMode mode, Done done);
   // Read-write -> read-only, off: its state and the key that sealed it are wiped, settings stay.
   Result<void> generalize();
+  // Off: a clone of the snapshot takes its place, by this device's name and with its settings, and
+  // this one is retired. `newer` are snapshots that go with it.
+  struct Rollback {
+    Uuid snapshot;
+    Uuid successor;  // a new one
+    std::string retired_name;
+    std::vector<std::pair<Uuid, store::Version>> newer;
+  };
+  void roll_back(Rollback to, Done done);
   // A quarantined copy becomes a device of its own. Nothing to do for any other.
   void rebase(Done done);
-  // Its state as the store has it, in a record of another uuid, quarantined.
-  Result<store::Record> copy(const Uuid& uuid, const store::Settings& settings,
-                             bool fresh_storage) const;
+  // Its state as the store has it, in a record of another uuid and of settings whose role says that
+  // it is never used as it is: quarantined, or a snapshot.
+  Result<store::Record> copy(const Uuid& uuid, const store::Settings& settings) const;
   // At the manager's start: goes on from the journal if the power has not been cut, else powers on.
   void resume(Done done);
   // At the manager's start, before resume(): is this the worker that the record speaks of?
@@ -135,9 +144,6 @@ class Device {
   Result<void> publish_measured();
   void recall_measured();
   void forget_measured();
-  [[nodiscard]] bool is_template() const {
-    return record_.settings.role == store::Role::template_device;
-  }
   [[nodiscard]] bool is_quarantined() const {
     return record_.settings.role == store::Role::quarantined ||
            record_.settings.role == store::Role::quarantined_fresh_storage;
@@ -176,7 +182,15 @@ class Device {
   void make_identity();
   // And what the worker that makes it is told.
   Result<NewIdentity> next_identity(privsep::Manufacture& order);
-  Result<NewIdentity> identity_of_copy(privsep::Manufacture& order);  // device_clone.cc
+  // device_clone.cc
+  Result<NewIdentity> identity_of_copy(privsep::Manufacture& order);
+  Result<NewIdentity> descendant(const store::Record& source, identity::EventKind kind,
+                                 const Uuid& device, std::uint64_t above,
+                                 privsep::Manufacture& order);
+  // device_rollback.cc
+  Result<NewIdentity> identity_of_successor(privsep::Manufacture& order);
+  Result<void> commit_rollback(MadeIdentity made);
+  void retire(const std::string& name, const Bytes& wrapped_key);
   void on_identity(Result<MadeIdentity> made);
   Result<void> commit_identity(MadeIdentity made);
   void on_identity_committed(std::uint64_t epoch, const Result<store::Version>& version,
@@ -224,9 +238,10 @@ class Device {
   bool identity_wanted_ = false;  // the one that is being made is still asked for
   bool identity_sent_ = false;    // the worker was told to take one: its next commit has it
   SecretBytes lineage_sent_;      // the lineage of that one
-  bool adopted_ = false;          // the worker was an earlier manager's
-  bool registered_ = false;       // the node can be used by clients
-  bool off_by_host_ = false;      // the socket's control channel said SHUTDOWN
+  std::optional<Rollback> rollback_;
+  bool adopted_ = false;      // the worker was an earlier manager's
+  bool registered_ = false;   // the node can be used by clients
+  bool off_by_host_ = false;  // the socket's control channel said SHUTDOWN
 
   std::vector<Event> measured_;       // at each power-on of this power cycle, with separators
   std::vector<Event> measured_next_;  // the same of the power cycle that has been asked for

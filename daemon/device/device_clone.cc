@@ -11,9 +11,8 @@
 
 namespace vtpm::device {
 
-Result<store::Record> Device::copy(const Uuid& uuid, const store::Settings& settings,
-                                   bool fresh_storage) const {
-  VTPM_CHECK(check_role());
+Result<store::Record> Device::copy(const Uuid& uuid, const store::Settings& settings) const {
+  if (record_.settings.role != store::Role::snapshot) VTPM_CHECK(check_role());
   VTPM_TRY(const store::Record source, host_.store.get(record_.uuid));
   VTPM_TRY(const auto state, host_.vault.open(source));
   if (!state)
@@ -21,38 +20,36 @@ Result<store::Record> Device::copy(const Uuid& uuid, const store::Settings& sett
   Checkpoint first;
   first.permanent = state->permanent;
   first.permanent_version = 1;
-  store::Record copy;
-  copy.uuid = uuid;
-  copy.settings = settings;
-  copy.settings.role =
-      fresh_storage ? store::Role::quarantined_fresh_storage : store::Role::quarantined;
   VTPM_TRY(auto lineage, host_.vault.open_lineage(source));
   if (!lineage)
     return fail(ErrorCode::failed_precondition,
                 "the device got its identity from an older vtpmd, which kept no lineage",
-                "only devices that have one can be cloned");
-  VTPM_TRY(auto sealed, host_.vault.prepare(
-                            copy, first, {.mode = 0, .lineage = *std::move(lineage), .role = {}}));
-  copy.wrapped_key = std::move(sealed.wrapped_key);
-  copy.state = std::move(sealed.state);
-  copy.lineage = std::move(sealed.lineage);
-  copy.version.generation = first.permanent_version;
-  return copy;
+                "only devices that have one can be copied");
+  return host_.vault.begin(uuid, settings, first, *std::move(lineage));
 }
 
-// A descendant of the device whose state and lineage the copy has.
-Result<NewIdentity> Device::identity_of_copy(privsep::Manufacture& order) {
-  VTPM_TRY(const store::Record record, host_.store.get(record_.uuid));
-  VTPM_TRY(auto state, host_.vault.open(record));
-  VTPM_TRY(const auto lineage, host_.vault.open_lineage(record));
-  if (!state || !lineage)
+// An identity for `device`, by an event that follows those of the source and whose generation is
+// above this one, too; with the order to make it of the source's state.
+Result<NewIdentity> Device::descendant(const store::Record& source, identity::EventKind kind,
+                                       const Uuid& device, std::uint64_t above,
+                                       privsep::Manufacture& order) {
+  VTPM_TRY(auto state, host_.vault.open(source));
+  VTPM_TRY(const auto encoded, host_.vault.open_lineage(source));
+  if (!state || !encoded)
     return fail(ErrorCode::corrupt, "the record of a copy lacks its state or its lineage");
-  VTPM_TRY(identity::Lineage source, identity::decode_lineage(*lineage));
+  VTPM_TRY(identity::Lineage lineage, identity::decode_lineage(*encoded));
   VTPM_TRY(NewIdentity identity,
-           NewIdentity::descend(std::move(source), identity::EventKind::clone, uuid(),
-                                static_cast<privsep::DeviceKind>(record_.settings.kind)));
+           NewIdentity::descend(std::move(lineage), kind, device,
+                                static_cast<privsep::DeviceKind>(record_.settings.kind), above));
   VTPM_TRY(order, identity.order(identity_profile()));
   order.copy = std::move(state->permanent);
+  return identity;
+}
+
+Result<NewIdentity> Device::identity_of_copy(privsep::Manufacture& order) {
+  VTPM_TRY(const store::Record record, host_.store.get(record_.uuid));
+  VTPM_TRY(NewIdentity identity,
+           descendant(record, identity::EventKind::clone, record_.uuid, 0, order));
   order.fresh_storage = record_.settings.role == store::Role::quarantined_fresh_storage;
   return identity;
 }

@@ -59,6 +59,7 @@ void Device::make_identity() {
 }
 
 Result<NewIdentity> Device::next_identity(privsep::Manufacture& order) {
+  if (rollback_) return identity_of_successor(order);
   if (is_quarantined()) return identity_of_copy(order);
   const auto kind = read_only() ? identity::EventKind::promote : identity::EventKind::create;
   VTPM_TRY(NewIdentity identity, host_.found_identity(kind, record_));
@@ -69,6 +70,10 @@ Result<NewIdentity> Device::next_identity(privsep::Manufacture& order) {
 void Device::on_identity(Result<MadeIdentity> made) {
   if (!std::exchange(identity_wanted_, false)) return;  // who asked has been answered
   if (!made) return identity_failed(std::move(made).error());
+  if (rollback_) {
+    auto done = commit_rollback(*std::move(made));
+    return done ? finish({}) : identity_failed(std::move(done).error());
+  }
   const bool running = goal_ == Goal::identity && phase_ != Phase::off;
   if (!running) {
     if (auto asked = commit_identity(*std::move(made)); !asked)

@@ -134,8 +134,10 @@ void Manager::load_damaged(const store::Store::Entry& entry) {
   const Error& why = entry.record.error();
   View view;
   view.uuid = entry.uuid;
+  const bool snapshot = store::valid_snapshot_name(entry.name);
   view.settings.name =
-      store::valid_name(entry.name) ? entry.name : "damaged-" + entry.uuid.to_string();
+      snapshot || store::valid_name(entry.name) ? entry.name : "damaged-" + entry.uuid.to_string();
+  if (snapshot) view.settings.role = store::Role::snapshot;  // deleted as one
   view.phase = Phase::failed;
   view.failure = why.message;
   log::error("a record of the store cannot be used",
@@ -217,8 +219,11 @@ Holdings Manager::holdings(const std::string& owner) const {
     const store::Settings& settings = device->record().settings;
     const bool read_only =
         settings.mode == static_cast<std::uint8_t>(privsep::DeviceMode::read_only);
-    (read_only ? now.read_only : now.read_write)++;
-    if (settings.owner == owner) now.of_owner++;
+    if (settings.role == store::Role::retired)
+      now.retired++;
+    else
+      (read_only ? now.read_only : now.read_write)++;
+    if (settings.owner == owner && counts_for_owner(settings)) now.of_owner++;
   }
   return now;
 }
@@ -226,7 +231,7 @@ Holdings Manager::holdings(const std::string& owner) const {
 // A node removes the socket that it finds in its place: it must not be another device's.
 Result<void> Manager::check_socket_paths(const store::Settings& settings) const {
   if (settings.node != static_cast<std::uint8_t>(privsep::NodeKind::socket) ||
-      settings.role == store::Role::template_device)
+      !store::has_node(settings.role))
     return {};
   const std::string path = make_socket_node(settings, host_->socket_folder)->socket_path();
   for (const auto& [uuid, device] : devices_) {
@@ -244,7 +249,7 @@ Result<void> Manager::check_socket_paths(const store::Settings& settings) const 
 Result<Device*> Manager::add(const store::Record& record) {
   const store::Settings& settings = record.settings;
   if (settings.node == static_cast<std::uint8_t>(privsep::NodeKind::kernel) && !kernel_ &&
-      settings.role != store::Role::template_device)
+      store::has_node(settings.role))
     return fail(ErrorCode::failed_precondition, "the kernel module vtpm is not in use",
                 "load it with 'modprobe vtpm' and restart vtpmd, or use --node socket");
   VTPM_CHECK(check_quota(options_.quota, holdings(settings.owner), settings));
@@ -319,66 +324,6 @@ Result<View> Manager::park(const std::string& device) {
                 [this](Device& d, Device::Done done) { parking_->park(d, std::move(done)); });
 }
 
-Result<void> Manager::remove(const std::string& name, bool release_number, bool force) {
-  std::optional<Error> not_stopped;
-  if (force) {
-    if (auto stopped = stop(name, release_number); !stopped)
-      not_stopped = std::move(stopped).error();
-  }
-  auto removed = on_loop<View>([this, name, release_number, not_stopped](auto done) {
-    auto device = find(name);
-    if (!device && device.error().code == ErrorCode::corrupt) return done(remove_damaged(name));
-    if (!device) return done(tl::unexpected<Error>(std::move(device).error()));
-    Device& d = **device;
-    if (d.phase() == Phase::off && d.in_transition())
-      return done(fail(ErrorCode::busy, "the device gets an identity", "try again in a moment"));
-    if (d.phase() != Phase::off && not_stopped) return done(tl::unexpected<Error>(*not_stopped));
-    if (d.phase() != Phase::off)
-      return done(fail(ErrorCode::failed_precondition,
-                       "the device is " + std::string(to_string(d.phase())),
-                       "stop it first, or delete it with --force"));
-    const View view = d.view();
-    if (auto gone = remove_record(d.uuid()); !gone)
-      return done(tl::unexpected<Error>(std::move(gone).error()));
-    if (release_number) (void)d.release_number();
-    archive_->vault().forget(d.uuid());
-    bulletin_.forget(d.uuid());
-    names_.erase(view.settings.name);
-    devices_.erase(view.uuid);
-    bulletin_.post(Notice::Kind::deleted, view);
-    done(view);
-  });
-  if (!removed) return tl::unexpected<Error>(std::move(removed).error());
-  return {};
-}
-
-Result<void> Manager::remove_record(const Uuid& uuid) {
-  Records& records = archive_->records();
-  const auto fresh = records.get(uuid);
-  if (fresh) {
-    VTPM_CHECK(records.remove(uuid, fresh->version));
-  } else if (fresh.error().code == ErrorCode::corrupt) {
-    VTPM_CHECK(records.discard(uuid));
-  } else {
-    return tl::unexpected<Error>(fresh.error());
-  }
-  return journals_->remove(uuid);
-}
-
-// Its node may still be there, from before the damage.
-Result<View> Manager::remove_damaged(const std::string& name_or_uuid) {
-  std::optional<Uuid> uuid = Uuid::parse(name_or_uuid);
-  if (const auto name = names_.find(name_or_uuid); name != names_.end()) uuid = name->second;
-  View view = damaged_.at(*uuid);
-  VTPM_CHECK(remove_record(view.uuid));
-  event_logs_->remove(view.uuid, view.settings.name);
-  if (kernel_) (void)kernel_->destroy(view.uuid);
-  names_.erase(view.settings.name);
-  damaged_.erase(view.uuid);
-  bulletin_.post(Notice::Kind::deleted, view);
-  return view;
-}
-
 Result<std::uint32_t> Manager::release(const std::string& device) {
   return on_loop<std::uint32_t>([this, device](auto done) {
     if (!kernel_) return done(0U);
@@ -421,11 +366,13 @@ Result<View> Manager::show(const std::string& name) {
   });
 }
 
-Result<std::vector<View>> Manager::list(const std::string& after, std::size_t limit) {
-  return on_loop<std::vector<View>>([this, after, limit](auto done) {
+Result<std::vector<View>> Manager::list(const std::string& after, std::size_t limit,
+                                        bool snapshots) {
+  return on_loop<std::vector<View>>([this, after, limit, snapshots](auto done) {
     std::vector<View> views;
     for (auto it = names_.upper_bound(after); it != names_.end(); ++it) {
       if (limit != 0 && views.size() == limit) break;
+      if (store::valid_snapshot_name(it->first) != snapshots) continue;
       const auto damaged = damaged_.find(it->second);
       views.push_back(damaged != damaged_.end() ? damaged->second
                                                 : devices_.at(it->second)->view());

@@ -94,7 +94,19 @@ class Manager {
   Result<View> clone(const std::string& source, const store::Settings& settings, bool fresh_storage,
                      bool start);
   Result<View> rebase(const std::string& device);
+  // `name`: DEVICE@SNAPSHOT. What the device has stored up to its last reply, on or off.
+  Result<View> snapshot(const std::string& name);
+  // A clone of the snapshot takes its device's place (Device::roll_back). Refused if the device is
+  // in use or has newer snapshots, unless `stop` and `delete_newer` say otherwise.
+  struct Return {
+    bool delete_newer = false;
+    bool stop = false;
+    bool start = false;
+    bool release_number = false;  // of the node that the retired device had
+  };
+  Result<View> rollback(const std::string& snapshot, const Return& wanted);
   Result<View> park(const std::string& device);
+  // Refused if it is on or has snapshots, unless `force`: then it is stopped, and those go, too.
   Result<void> remove(const std::string& device, bool release_number, bool force);
   // The number of a destroyed node, or all of them; how many were released.
   Result<std::uint32_t> release(const std::string& device);
@@ -136,7 +148,9 @@ class Manager {
   // How many records are under the new key.
   Result<std::size_t> rotate_host_key();
   Result<View> show(const std::string& device);
-  Result<std::vector<View>> list(const std::string& after, std::size_t limit);
+  // By name: devices and templates, or snapshots.
+  Result<std::vector<View>> list(const std::string& after, std::size_t limit,
+                                 bool snapshots = false);
   Result<std::vector<Refusal>> refusals(const std::string& device, std::size_t limit);
   // Takes as long as a check of every page of the store, on the caller's thread.
   Result<std::vector<Finding>> examine();
@@ -151,6 +165,7 @@ class Manager {
   void load_damaged(const store::Store::Entry& entry);
   Result<void> remove_record(const Uuid& uuid);
   Result<View> remove_damaged(const std::string& name_or_uuid);
+  void forget(const View& view);  // the record is gone
   void bring_back();
   void bring_back(Device& device);
   std::set<Uuid> adopt_workers();
@@ -168,6 +183,19 @@ class Manager {
   Result<Device*> add(const store::Record& record);
   Result<Descent> descent_of(const Device& device);
   Result<Root> describe_authority();
+  // manager_snapshot.cc
+  std::vector<Device*> snapshots_of(const std::string& device);
+  Result<View> take_snapshot(const std::string& name);
+  struct WayBack {
+    Device* device = nullptr;
+    Uuid snapshot;
+    std::vector<Uuid> newer;
+  };
+  Result<WayBack> way_back(const std::string& snapshot, bool delete_newer);
+  void go_back(const std::string& snapshot, const Return& wanted,
+               std::function<void(Result<View>)> done);
+  Result<View> install(const Device& retired, const Uuid& successor, const std::vector<Uuid>& gone);
+  [[nodiscard]] std::string retired_name(const std::string& name) const;
   Result<void> check_socket_paths(const store::Settings& settings) const;
   Result<void> apply(Device& device, const Changes& changes);
   using Change = std::function<void(Device&, Device::Done)>;

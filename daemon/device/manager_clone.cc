@@ -43,7 +43,10 @@ Result<View> Manager::clone(const std::string& source, const store::Settings& se
              committer_->flush();  // what the source's worker has asked for is in the store
              const auto uuid = Uuid::random();
              if (!uuid) return done(tl::unexpected<Error>(uuid.error()));
-             const auto record = (*device)->copy(*uuid, settings, fresh_storage);
+             store::Settings quarantined = settings;
+             quarantined.role =
+                 fresh_storage ? store::Role::quarantined_fresh_storage : store::Role::quarantined;
+             const auto record = (*device)->copy(*uuid, quarantined);
              if (!record) return done(tl::unexpected<Error>(record.error()));
              const auto added = add(*record);
              if (!added) {

@@ -69,6 +69,7 @@ Result<Manager::Descent> Manager::descent_of(const Device& device) {
   // The family on this host: what its members' logs tell together, each event once.
   std::set<std::string> seen;
   for (const auto& [uuid, member] : devices_) {
+    if (member->record().settings.role == store::Role::snapshot) continue;  // nobody of its own
     const auto other = lineage_of(*archive_, uuid);
     if (!other || !*other || (*other)->family_certificate != lineage->family_certificate) continue;
     out.members.push_back({uuid, member->record().settings.name});

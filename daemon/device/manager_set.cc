@@ -48,7 +48,15 @@ Result<View> Manager::set_mode(const std::string& name, privsep::DeviceMode mode
 }
 
 Result<View> Manager::generalize(const std::string& name) {
-  return change(name, [](Device& d, const Device::Done& done) { done(d.generalize()); });
+  return change(name, [this](Device& d, const Device::Done& done) {
+    const auto snapshots = snapshots_of(d.record().settings.name);
+    if (!snapshots.empty())
+      return done(fail(ErrorCode::failed_precondition,
+                       "the device has a snapshot, which holds its keys and secrets: " +
+                           snapshots.front()->record().settings.name,
+                       "'vtpmctl snapshot delete' wipes it"));
+    done(d.generalize());
+  });
 }
 
 }  // namespace vtpm::device

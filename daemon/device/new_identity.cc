@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "device/new_identity.h"
 
+#include <algorithm>
 #include <ctime>
 #include <utility>
 
@@ -25,7 +26,8 @@ Result<NewIdentity> NewIdentity::found(const identity::Authority& authority,
 }
 
 Result<NewIdentity> NewIdentity::descend(identity::Lineage source, identity::EventKind kind,
-                                         const Uuid& device, privsep::DeviceKind device_kind) {
+                                         const Uuid& device, privsep::DeviceKind device_kind,
+                                         std::uint64_t above) {
   VTPM_TRY(const identity::Standing before, identity::replay(source.log));
   if (source.log.empty()) return fail(ErrorCode::corrupt, "the source's log has no event");
   VTPM_TRY(identity::Family family,
@@ -41,8 +43,12 @@ Result<NewIdentity> NewIdentity::descend(identity::Lineage source, identity::Eve
                         .device = device,
                         .parent = made.lineage_.log.back().event.device,
                         .parent_lineage = before.lineage,
-                        .generation = before.generation + 1,
+                        .generation = std::max(before.generation, above) + 1,
                         .time = std::time(nullptr)};
+  made.steps_ = event.generation - before.generation;
+  if (made.steps_ > privsep::kMaxSteps || event.generation > identity::kLastGeneration)
+    return fail(ErrorCode::failed_precondition, "the generations of the device are used up",
+                "make a new device");
   VTPM_CHECK(fill_random(event.random));
   VTPM_CHECK(made.happen(event, device_kind));
   made.descent_.parent = parent;
@@ -63,6 +69,7 @@ Result<void> NewIdentity::happen(const identity::Event& event, privsep::DeviceKi
 Result<privsep::Manufacture> NewIdentity::order(privsep::IdentityProfile profile) const {
   privsep::Manufacture order{
       .profile = profile, .authorization = lineage_.authorization, .event = event_, .policy = {}};
+  order.steps = static_cast<std::uint32_t>(steps_);
   VTPM_TRY(order.policy, identity::attestation_policy(descent_.lineage, descent_.generation));
   if (lineage_.seed_bytes.empty()) return order;
   VTPM_TRY(order.endorsement_seed,

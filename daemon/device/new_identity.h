@@ -22,10 +22,12 @@ class NewIdentity {
   static Result<NewIdentity> found(const identity::Authority& authority, identity::EventKind kind,
                                    const Uuid& device, privsep::DeviceKind device_kind);
 
-  // One that comes from another by EventKind::clone: of its family, with the event added to its
-  // log, and an endorsement seed derived for this one device.
+  // One that comes from another by EventKind::clone or rollback: of its family, with the event
+  // added to its log, and an endorsement seed derived for this one device. Its generation is
+  // greater than the source's and than `above`.
   static Result<NewIdentity> descend(identity::Lineage source, identity::EventKind kind,
-                                     const Uuid& device, privsep::DeviceKind device_kind);
+                                     const Uuid& device, privsep::DeviceKind device_kind,
+                                     std::uint64_t above = 0);
 
   [[nodiscard]] Result<privsep::Manufacture> order(privsep::IdentityProfile profile) const;
   // What a worker shows is not trusted: if one of the keys is not what the templates give, there is
@@ -44,6 +46,7 @@ class NewIdentity {
   Uuid device_;
   identity::Digest event_{};  // its digest
   identity::Descent descent_;
+  std::uint64_t steps_ = 1;  // that the event takes GENERATION further
   identity::Lineage lineage_;
 };
 

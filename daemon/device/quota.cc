@@ -6,6 +6,16 @@
 #include "privsep/messages.h"
 
 namespace vtpm::device {
+namespace {
+
+std::uint64_t share_of(const store::Settings& settings) {
+  if (settings.role == store::Role::retired) return kRetiredShare;
+  return settings.mode == static_cast<std::uint8_t>(privsep::DeviceMode::read_only)
+             ? kReadOnlyShare
+             : kReadWriteShare;
+}
+
+}  // namespace
 
 Result<void> check_owner_quota(const Quota& quota, const Holdings& now, const std::string& owner) {
   if (quota.devices_per_owner == 0 || owner.empty() || now.of_owner < quota.devices_per_owner)
@@ -16,12 +26,16 @@ Result<void> check_owner_quota(const Quota& quota, const Holdings& now, const st
               "delete one of them, or start vtpmd with a larger --devices-per-owner");
 }
 
+bool counts_for_owner(const store::Settings& settings) {
+  return settings.role != store::Role::snapshot && settings.role != store::Role::retired;
+}
+
 Result<void> check_quota(const Quota& quota, const Holdings& now, const store::Settings& wanted) {
-  VTPM_CHECK(check_owner_quota(quota, now, wanted.owner));
+  if (counts_for_owner(wanted)) VTPM_CHECK(check_owner_quota(quota, now, wanted.owner));
   if (quota.store_bytes == 0) return {};
-  const bool read_only = wanted.mode == static_cast<std::uint8_t>(privsep::DeviceMode::read_only);
-  const std::uint64_t taken = now.read_write * kReadWriteShare + now.read_only * kReadOnlyShare;
-  const std::uint64_t share = read_only ? kReadOnlyShare : kReadWriteShare;
+  const std::uint64_t taken = now.read_write * kReadWriteShare + now.read_only * kReadOnlyShare +
+                              now.retired * kRetiredShare;
+  const std::uint64_t share = share_of(wanted);
   if (taken <= quota.store_bytes && share <= quota.store_bytes - taken) return {};
   return fail(
       ErrorCode::full,

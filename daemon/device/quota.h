@@ -20,14 +20,19 @@ struct Quota {
 
 // Records that count against the quota, as they are now.
 struct Holdings {
-  std::uint64_t read_write = 0;
+  std::uint64_t read_write = 0;  // snapshots are
   std::uint64_t read_only = 0;
+  std::uint64_t retired = 0;
   std::uint64_t of_owner = 0;  // of the owner that asks
 };
 
 // A record's share of the store, its pages of the index included.
 inline constexpr std::uint64_t kReadWriteShare = store::kMaxStateBlob + store::kMaxLineage;
 inline constexpr std::uint64_t kReadOnlyShare = 4096;
+inline constexpr std::uint64_t kRetiredShare = store::kMaxLineage;
+
+// A snapshot or a retired record is none of an owner's devices.
+bool counts_for_owner(const store::Settings& settings);
 
 // FULL, if one more device would be too much for its owner.
 Result<void> check_owner_quota(const Quota& quota, const Holdings& now, const std::string& owner);

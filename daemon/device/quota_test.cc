@@ -46,6 +46,18 @@ TEST(Quota, AnOwnerHasSoManyDevicesAndWhoeverHasNoneIsNotCounted) {
   EXPECT_TRUE(check_quota(quota, {.read_only = 9}, kReadOnly));
 }
 
+TEST(Quota, SnapshotsAndRetiredDevicesTakeRoomAndAreNobodysDevices) {
+  const Quota quota{.store_bytes = 2 * kReadWriteShare, .devices_per_owner = 1};
+  store::Settings snapshot = wanted(privsep::DeviceMode::read_write, "web");
+  snapshot.role = store::Role::snapshot;
+  EXPECT_TRUE(check_quota(quota, {.read_write = 1, .of_owner = 1}, snapshot));
+  EXPECT_FALSE(check_quota(quota, {.read_write = 2, .of_owner = 1}, snapshot));
+  store::Settings retired = snapshot;
+  retired.role = store::Role::retired;
+  EXPECT_TRUE(check_quota(quota, {.read_write = 1, .retired = 4, .of_owner = 1}, retired));
+  EXPECT_FALSE(check_quota(quota, {.read_write = 1, .retired = 5, .of_owner = 1}, retired));
+}
+
 class QuotaTest : public testing::ManagerTest {
  protected:
   Result<View> make(const std::string& name, const std::string& owner, bool read_only = true) {

@@ -146,6 +146,34 @@ Result<void> Records::set_settings(const Uuid& uuid, const Version& expected,
   return learn_if_done(std::move(next), std::move(done));
 }
 
+Result<void> Records::succeed(Store::Succession succession) {
+  VTPM_TRY(Record retired, known(succession.retired));
+  retired.version = succession.expected;
+  retired.version.generation++;
+  retired.settings.name = succession.retired_name;
+  retired.settings.role = store::Role::retired;
+  retired.wrapped_key = succession.wrapped_key;
+  retired.lineage = succession.lineage;
+  retired.state = {};
+  retired.powered = false;
+  retired.failure.clear();
+  VTPM_TRY(retired.voucher, vault_.vouch(retired, run_));
+  succession.voucher = retired.voucher;
+  VTPM_TRY(succession.successor.voucher, vault_.vouch(succession.successor, run_));
+  auto done = store_.succeed(succession);
+  if (!done && done.error().code == ErrorCode::unknown_outcome) {
+    // All of it is there, or nothing.
+    const auto there = store_.get(succession.successor.uuid);
+    if (there) done = {};
+    if (!there && there.error().code == ErrorCode::not_found)
+      done = fail(ErrorCode::unavailable, done.error().message, "try again");
+  }
+  if (done)
+    for (const auto& [uuid, version] : succession.gone) known_.erase(uuid);
+  VTPM_CHECK(learn_if_done(std::move(succession.successor), done));
+  return learn_if_done(std::move(retired), std::move(done));
+}
+
 Result<void> Records::relearn() {
   known_.clear();
   return for_each_entry(*this, [](const Store::Entry&) {});  // list() learns

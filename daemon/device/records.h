@@ -35,6 +35,8 @@ class Records {
   // Of `settings` what store::Store::set_settings() takes.
   Result<void> set_settings(const Uuid& uuid, const store::Version& expected,
                             const store::Settings& settings);
+  // Vouchers are made here.
+  Result<void> succeed(store::Store::Succession succession);
   Result<void> remove(const Uuid& uuid, const store::Version& expected);
   Result<void> discard(const Uuid& uuid);
   // Everything was written anew behind this: reads all of it again.

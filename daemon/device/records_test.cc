@@ -100,6 +100,7 @@ TEST_F(RecordsTest, EveryColumnIsVouchedFor) {
       {"lineage", [](Record& r) { r.lineage = Bytes(16, std::byte{1}); }},
       {"epoch of the state", [](Record& r) { r.state.epoch++; }},
       {"generation of the state", [](Record& r) { r.state.generation++; }},
+      {"time of a snapshot", [](Record& r) { r.taken_us = 1; }},
       {"power", [](Record& r) { r.powered = true; }},
       {"failure", [](Record& r) { r.failure.clear(); }},
       {"voucher", [](Record& r) { r.voucher.back() ^= std::byte{1}; }},
@@ -150,6 +151,38 @@ TEST_F(RecordsTest, ACommitWithoutAStateIsVouchedFor) {
   EXPECT_TRUE(read->wrapped_key.empty());
   EXPECT_TRUE(read->state.bytes.empty());
   EXPECT_EQ(vault_->open(*read), std::nullopt);
+}
+
+TEST_F(RecordsTest, ASuccessionIsVouchedFor) {
+  Record heir = record_;
+  heir.uuid.bytes[0] = std::byte{8};
+  heir.wrapped_key.clear();
+  heir.state = {};
+  Record gone = heir;
+  gone.uuid.bytes[0] = std::byte{9};
+  gone.settings.name = "one@newer";
+  gone.settings.role = store::Role::snapshot;
+  gone.taken_us = 5;
+  ASSERT_TRUE(records_->create(gone));
+  ASSERT_TRUE(records_->succeed({.retired = record_.uuid,
+                                 .expected = record_.version,
+                                 .retired_name = "one.retired-1",
+                                 .wrapped_key = Bytes(40),
+                                 .lineage = Bytes(50),
+                                 .voucher = {},
+                                 .successor = heir,
+                                 .gone = {{gone.uuid, gone.version}}}));
+  Records next = later();
+  for (Records* reader : {&*records_, &next}) {
+    const auto retired = reader->get(record_.uuid);
+    ASSERT_TRUE(retired) << retired.error().message;
+    EXPECT_EQ(retired->settings.role, store::Role::retired);
+    EXPECT_EQ(vault_->open(*retired), std::nullopt);
+    const auto there = reader->get(heir.uuid);
+    ASSERT_TRUE(there) << there.error().message;
+    EXPECT_EQ(there->settings.name, "one");
+    EXPECT_EQ(reader->get(gone.uuid).error().code, ErrorCode::not_found);
+  }
 }
 
 TEST_F(RecordsTest, OneForgedRecordHidesNoOther) {

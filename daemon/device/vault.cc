@@ -13,8 +13,9 @@ namespace {
 constexpr std::uint8_t kWithPark = 2;  // a time of its own for parking
 constexpr std::uint8_t kWithRole = 3;
 constexpr std::uint8_t kWithLineage = 4;
-constexpr std::uint8_t kWithProfile = 5;  // a profile of its own for certificates
-constexpr std::uint8_t kVoucherFormat = kWithProfile;
+constexpr std::uint8_t kWithProfile = 5;   // a profile of its own for certificates
+constexpr std::uint8_t kWithSnapshot = 6;  // when it was taken
+constexpr std::uint8_t kVoucherFormat = kWithSnapshot;
 
 // Is a voucher of this format one for such a record? Of what it does not cover, nothing may be set.
 bool covers(std::uint8_t format, const store::Record& record) {
@@ -22,7 +23,8 @@ bool covers(std::uint8_t format, const store::Record& record) {
   return (format >= kWithPark || !record.settings.park_after_s) &&
          (format >= kWithRole || record.settings.role == store::Role::device) &&
          (format >= kWithLineage || record.lineage.empty()) &&
-         (format >= kWithProfile || record.settings.cert_profile == 0);
+         (format >= kWithProfile || record.settings.cert_profile == 0) &&
+         (format >= kWithSnapshot || record.taken_us == 0);
 }
 
 ByteView tag_of(const Bytes& sealed) {
@@ -37,8 +39,8 @@ store::SealContext lineage_context(const Uuid& device) {
 // Everything in a record but the voucher. What is added to Record or Settings does not compile here
 // until it is named.
 Bytes encode(const store::Record& record, std::uint64_t run, std::uint8_t format) {
-  const auto& [uuid, settings, version, wrapped_key, state, lineage, powered, failure, voucher] =
-      record;
+  const auto& [uuid, settings, version, wrapped_key, state, lineage, powered, failure, taken_us,
+               voucher] = record;
   const auto& [name, owner, kind, mode, node, socket_path, linux_hmac, command_timeout_ms,
                detach_timeout_ms, park_after_s, role, cert_profile] = settings;
   const auto& [manager, epoch, generation] = version;
@@ -69,6 +71,7 @@ Bytes encode(const store::Record& record, std::uint64_t run, std::uint8_t format
   if (format >= kWithRole) Writer(out).u8(static_cast<std::uint8_t>(role));
   if (format >= kWithLineage) Writer(out).sized16(tag_of(lineage));
   if (format >= kWithProfile) Writer(out).u8(cert_profile);
+  if (format >= kWithSnapshot) Writer(out).u64(taken_us);
   return out;
 }
 
@@ -129,7 +132,8 @@ Result<std::optional<Checkpoint>> Vault::open(const store::Record& record) {
   if (record.state.bytes.empty()) {
     const bool read_only =
         record.settings.mode == static_cast<std::uint8_t>(privsep::DeviceMode::read_only);
-    if (record.version.generation == 0 || read_only) return std::nullopt;
+    const bool retired = record.settings.role == store::Role::retired;
+    if (record.version.generation == 0 || read_only || retired) return std::nullopt;
     return fail(ErrorCode::corrupt, "the record has lost the state that was committed to it");
   }
   if (record.state.generation != record.version.generation)
@@ -155,6 +159,28 @@ Result<std::optional<SecretBytes>> Vault::open_lineage(const store::Record& reco
   VTPM_TRY(const SecretBytes* key, key_of(record, unused));
   VTPM_TRY(SecretBytes plain, store::unseal(*key, lineage_context(record.uuid), record.lineage));
   return plain;
+}
+
+Result<store::Record> Vault::begin(const Uuid& uuid, const store::Settings& settings,
+                                   const Checkpoint& state, SecretBytes lineage) {
+  store::Record record;
+  record.uuid = uuid;
+  record.settings = settings;
+  VTPM_TRY(auto sealed,
+           prepare(record, state, {.mode = 0, .lineage = std::move(lineage), .role = {}}));
+  record.wrapped_key = std::move(sealed.wrapped_key);
+  record.state = std::move(sealed.state);
+  record.lineage = std::move(sealed.lineage);
+  record.version.generation = record.state.generation;
+  return record;
+}
+
+Result<Vault::Remains> Vault::retire(const Uuid& uuid, ByteView lineage) {
+  VTPM_TRY(const SecretBytes key, store::make_device_key());
+  Remains remains;
+  VTPM_TRY(remains.wrapped_key, host_key_.wrap(uuid, key));
+  VTPM_TRY(remains.lineage, store::seal(key, lineage_context(uuid), lineage));
+  return remains;
 }
 
 Result<store::Store::CommitRequest> Vault::prepare(const store::Record& record,

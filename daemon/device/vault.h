@@ -34,6 +34,16 @@ class Vault {
   Result<store::Store::CommitRequest> prepare(const store::Record& record,
                                               const Checkpoint& checkpoint,
                                               const Birth& birth = {});
+  // A new record that begins with this state, in generation 1.
+  Result<store::Record> begin(const Uuid& uuid, const store::Settings& settings,
+                              const Checkpoint& state, SecretBytes lineage);
+  // What a record keeps that has no state any more: its lineage, under a new key. forget() the old
+  // one when the store has it.
+  struct Remains {
+    Bytes wrapped_key;
+    Bytes lineage;
+  };
+  Result<Remains> retire(const Uuid& uuid, ByteView lineage);
   void forget(const Uuid& uuid) { keys_.erase(uuid); }
 
   // A voucher says that this manager wrote the whole record, its settings and version included, in

@@ -150,7 +150,10 @@ TEST_F(VaultTest, VouchersOfOlderFormatsAreGoodForRecordsOfTheirTime) {
   record_.settings.cert_profile = 1;
   EXPECT_FALSE(vault_->check_voucher(record_)) << "nor this";
   record_.settings.cert_profile = 0;
-  EXPECT_EQ(vault_->vouch(record_, 7)->at(0), std::byte{5}) << "the next write";
+  record_.taken_us = 1;
+  EXPECT_FALSE(vault_->check_voucher(record_)) << "nor this";
+  record_.taken_us = 0;
+  EXPECT_EQ(vault_->vouch(record_, 7)->at(0), std::byte{6}) << "the next write";
 }
 
 TEST_F(VaultTest, ALineageIsSealedForItsDeviceAndNothingElse) {
@@ -213,6 +216,48 @@ TEST_F(VaultTest, TheCommitterAnswersEachCommitOnceAndWithItsOwnResult) {
   EXPECT_TRUE(answers.back().starts_with("stale no")) << answers.back();
   refresh();
   EXPECT_EQ(text_of(vault_->open(record_)), "a");
+}
+
+TEST_F(VaultTest, ANewRecordBeginsWithAStateOfItsOwn) {
+  commit("first");
+  Uuid other;
+  other.bytes.fill(std::byte{2});
+  store::Settings settings = record_.settings;
+  settings.name = "one@before";
+  settings.role = store::Role::snapshot;
+  const auto copy =
+      vault_->begin(other, settings, vault_->open(record_)->value(), to_secret(as_bytes("line")));
+  ASSERT_TRUE(copy) << copy.error().message;
+  EXPECT_EQ(copy->settings, settings);
+  EXPECT_EQ(copy->version.generation, 1U);
+  ASSERT_TRUE(store_->create(*copy));
+  vault_.emplace(host_key());
+  EXPECT_EQ(text_of(vault_->open(*copy)), "first");
+  EXPECT_EQ(as_text(**vault_->open_lineage(*copy)), "line");
+  // What is of one device is of no use to another, whatever is said of it.
+  store::Record foreign = *copy;
+  foreign.uuid = record_.uuid;
+  EXPECT_FALSE(vault_->open(foreign));
+  foreign = record_;
+  foreign.state = copy->state;
+  EXPECT_FALSE(vault_->open(foreign));
+}
+
+TEST_F(VaultTest, OfARetiredDeviceTheLineageIsLeftUnderAnotherKey) {
+  commit("first");
+  const auto remains = vault_->retire(record_.uuid, as_bytes("line"));
+  ASSERT_TRUE(remains) << remains.error().message;
+  const store::Record before = record_;
+  record_.settings.role = store::Role::retired;
+  record_.version.generation++;
+  record_.state = {};
+  record_.wrapped_key = remains->wrapped_key;
+  record_.lineage = remains->lineage;
+  vault_->forget(record_.uuid);
+  EXPECT_EQ(text_of(vault_->open(record_)), "none");
+  EXPECT_EQ(as_text(**vault_->open_lineage(record_)), "line");
+  record_.state = before.state;
+  EXPECT_FALSE(vault_->open(record_)) << "its old state has no key any more";
 }
 
 }  // namespace

@@ -23,6 +23,7 @@ struct View {
   Uuid uuid;
   store::Settings settings;
   store::Version version;
+  std::uint64_t taken_us = 0;  // of a snapshot: store::Record
   Phase phase = Phase::off;
   std::string failure;
   std::string waits_for;  // what keeps it from going on, or from being powered on; empty = nothing

@@ -44,6 +44,12 @@ bool valid_name(const std::string& name) {
              name, [](char c) { return alphanumeric(c) || c == '.' || c == '_' || c == '-'; });
 }
 
+bool valid_snapshot_name(const std::string& name) {
+  const std::size_t at = name.find('@');
+  return at != std::string::npos && valid_name(name.substr(0, at)) &&
+         valid_name(name.substr(at + 1));
+}
+
 Result<void> check_text(const std::string& text, const char* what) {
   VTPM_CHECK(check_size(text.size(), kMaxText, what));
   if (text.find('\0') != std::string::npos)
@@ -74,17 +80,22 @@ Result<void> check_note(ByteView note) { return check_size(note.size(), kMaxNote
 Result<void> check_record(const Record& record) {
   if (record.uuid.is_nil()) return fail(ErrorCode::invalid_argument, "the uuid is all zero");
   const Settings& s = record.settings;
-  if (!valid_name(s.name))
-    return fail(ErrorCode::invalid_argument, "not a device name",
+  const bool named = s.role == Role::snapshot ? valid_snapshot_name(s.name) : valid_name(s.name);
+  if (!named)
+    return fail(ErrorCode::invalid_argument,
+                s.role == Role::snapshot ? "not a snapshot's name" : "not a device name",
                 "use 1 to 63 of A-Z a-z 0-9 . _ - and begin with a letter or digit");
   VTPM_CHECK(check_text(s.owner, "owner"));
   VTPM_CHECK(check_text(s.socket_path, "path of the socket"));
   VTPM_CHECK(check_size(s.socket_path.size(), kMaxSocketPath, "path of the socket"));
-  if (s.role < Role::device || s.role > Role::quarantined_fresh_storage)
+  if (s.role < Role::device || s.role > Role::snapshot)
     return fail(ErrorCode::invalid_argument, "there is no such role");
   if (s.cert_profile > kMaxCertProfile)
     return fail(ErrorCode::invalid_argument, "there is no such profile of certificates");
   VTPM_CHECK(check_text(record.failure, "reason of the failure"));
+  constexpr std::uint64_t kNanoseconds = 1000;  // of a microsecond: the API tells it in these
+  if (record.taken_us > kMaxCounter / kNanoseconds)
+    return fail(ErrorCode::invalid_argument, "the time of the snapshot is out of range");
   VTPM_CHECK(check_version(record.version));
   VTPM_CHECK(check_voucher(record.voucher));
   VTPM_CHECK(check_size(record.lineage.size(), kMaxLineage, "sealed lineage"));
@@ -105,6 +116,19 @@ Result<void> check_commit(const Store::CommitRequest& request) {
                             request.state.epoch, request.state.generation, request.expected.epoch,
                             request.expected.generation + 1));
   return {};
+}
+
+Result<void> check_succession(const Store::Succession& succession) {
+  VTPM_CHECK(check_expected(succession.expected));
+  if (!valid_name(succession.retired_name))
+    return fail(ErrorCode::invalid_argument, "not a device name");
+  VTPM_CHECK(check_size(succession.wrapped_key.size(), kMaxWrappedKey, "wrapped key"));
+  VTPM_CHECK(check_size(succession.lineage.size(), kMaxLineage, "sealed lineage"));
+  if (succession.lineage.empty())
+    return fail(ErrorCode::invalid_argument, "a retired device keeps its lineage");
+  VTPM_CHECK(check_voucher(succession.voucher));
+  for (const auto& [uuid, version] : succession.gone) VTPM_CHECK(check_expected(version));
+  return check_record(succession.successor);
 }
 
 Result<void> check_revision(const Store::Revision& revision) {

@@ -15,6 +15,7 @@ Result<void> check_voucher(ByteView voucher);
 Result<void> check_note(ByteView note);
 Result<void> check_record(const Record& record);
 Result<void> check_commit(const Store::CommitRequest& request);
+Result<void> check_succession(const Store::Succession& succession);
 Result<void> check_revision(const Store::Revision& revision);
 
 }  // namespace vtpm::store

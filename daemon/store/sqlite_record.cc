@@ -56,6 +56,7 @@ Result<Record> read_record(const Query& row) {
   r.settings.role = static_cast<Role>(role);
   r.lineage = to_bytes(row.blob(22));
   r.settings.cert_profile = number<std::uint8_t>(row, 23, ok);
+  r.taken_us = number<std::uint64_t>(row, 24, ok);
   if (!ok || !check_record(r)) return damaged();
   return r;
 }

@@ -14,7 +14,7 @@ namespace vtpm::store {
 namespace {
 
 constexpr std::int64_t kApplicationId = 0x7674706d;  // "vtpm"
-constexpr std::int64_t kSchemaVersion = 6;
+constexpr std::int64_t kSchemaVersion = 7;
 constexpr int kBusyTimeoutMs = 2000;
 constexpr int kLongestRow = 1024 * 1024;  // a value over it in the file is damage
 
@@ -42,7 +42,8 @@ constexpr const char* kTables = R"sql(
     voucher            BLOB    NOT NULL DEFAULT x'',
     park_after_s       INTEGER,
     role               INTEGER NOT NULL DEFAULT 1,
-    cert_profile       INTEGER NOT NULL DEFAULT 0
+    cert_profile       INTEGER NOT NULL DEFAULT 0,
+    taken_us           INTEGER NOT NULL DEFAULT 0 CHECK (taken_us >= 0)
   ) STRICT;
   CREATE TABLE state (
     device     INTEGER PRIMARY KEY REFERENCES device (id) ON DELETE CASCADE,
@@ -60,7 +61,8 @@ constexpr const char* kTables = R"sql(
 
 // From each version to the next one. Version 1 had no vouchers: its records come out with none, and
 // whoever reads them has to say what that means. Version 2 had no time of its own for parking,
-// version 3 no templates, version 4 no lineage, version 5 no profile of its own for certificates.
+// version 3 no templates, version 4 no lineage, version 5 no profile of its own for certificates,
+// version 6 no snapshots.
 constexpr std::array kUpgrades{
     R"sql(
       ALTER TABLE device ADD COLUMN voucher BLOB NOT NULL DEFAULT x'';
@@ -75,6 +77,7 @@ constexpr std::array kUpgrades{
       ) STRICT
     )sql",
     "ALTER TABLE device ADD COLUMN cert_profile INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE device ADD COLUMN taken_us INTEGER NOT NULL DEFAULT 0 CHECK (taken_us >= 0)",
 };
 static_assert(kUpgrades.size() + 1 == kSchemaVersion);
 

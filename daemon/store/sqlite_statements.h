@@ -7,11 +7,11 @@
 namespace vtpm::store {
 
 // The columns that read_record() takes.
-#define VTPM_SELECT_RECORD                                                                      \
-  "SELECT uuid, name, owner, kind, mode, node, socket_path, linux_hmac, command_timeout_ms, "   \
-  "detach_timeout_ms, manager, d.epoch, d.generation, wrapped_key, powered, failure, s.epoch,"  \
-  " s.generation, s.sealed, voucher, park_after_s, role, l.sealed, cert_profile FROM device d " \
-  "LEFT JOIN state s ON s.device = d.id LEFT JOIN lineage l ON l.device = d.id"
+#define VTPM_SELECT_RECORD                                                                       \
+  "SELECT uuid, name, owner, kind, mode, node, socket_path, linux_hmac, command_timeout_ms, "    \
+  "detach_timeout_ms, manager, d.epoch, d.generation, wrapped_key, powered, failure, s.epoch,"   \
+  " s.generation, s.sealed, voucher, park_after_s, role, l.sealed, cert_profile, taken_us FROM " \
+  "device d LEFT JOIN state s ON s.device = d.id LEFT JOIN lineage l ON l.device = d.id"
 // The compare of compare-and-swap: parameters 1 to 4 of every statement that changes a record.
 #define VTPM_IF_UNCHANGED " WHERE uuid = ?1 AND manager = ?2 AND epoch = ?3 AND generation = ?4"
 
@@ -30,6 +30,7 @@ enum class Sql : std::uint8_t {
   set_powered,
   set_failure,
   set_settings,
+  retire,
   release,
   remove,
   discard,
@@ -50,8 +51,8 @@ constexpr const char* text_of(Sql sql) {
     case Sql::insert:
       return "INSERT INTO device (uuid, name, owner, kind, mode, node, socket_path, linux_hmac, "
              "command_timeout_ms, detach_timeout_ms, manager, epoch, generation, wrapped_key, "
-             "powered, failure, voucher, park_after_s, role, cert_profile) "
-             "VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20)";
+             "powered, failure, voucher, park_after_s, role, cert_profile, taken_us) VALUES "
+             "(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21)";
     case Sql::acquire:
       return "UPDATE device SET manager = ?5, epoch = epoch + 1, voucher = ?6" VTPM_IF_UNCHANGED;
     case Sql::commit:
@@ -74,6 +75,9 @@ constexpr const char* text_of(Sql sql) {
     case Sql::set_settings:
       return "UPDATE device SET owner = ?5, park_after_s = ?6, cert_profile = ?7, "
              "voucher = ?8" VTPM_IF_UNCHANGED;
+    case Sql::retire:
+      return "UPDATE device SET generation = generation + 1, powered = 0, failure = '', "
+             "name = ?5, role = ?6, wrapped_key = ?7, voucher = ?8" VTPM_IF_UNCHANGED;
     case Sql::release: return "UPDATE device SET manager = '', voucher = ?5" VTPM_IF_UNCHANGED;
     case Sql::remove: return "DELETE FROM device" VTPM_IF_UNCHANGED;
     case Sql::discard: return "DELETE FROM device WHERE uuid = ?1";

@@ -49,6 +49,7 @@ class SqliteStore final : public Store {
   Result<void> set_settings(const Uuid& uuid, const Version& expected, const Settings& settings,
                             ByteView voucher) override;
   Result<Version> release(const Uuid& uuid, const Version& expected, ByteView voucher) override;
+  Result<void> succeed(const Succession& succession) override;
   Result<void> remove(const Uuid& uuid, const Version& expected) override;
   Result<void> discard(const Uuid& uuid) override;
   Result<Bytes> note() override;
@@ -75,6 +76,9 @@ class SqliteStore final : public Store {
   template <class... More>
   Result<void> swap_alone(Sql sql, const Uuid& uuid, const Version& expected, const More&... more);
   tl::unexpected<Error> why_unchanged(const Uuid& uuid);
+  // Parts of a transaction of the caller's.
+  Result<void> insert(const Record& record);
+  Result<void> take_out(const Uuid& uuid, const Version& expected);
   Result<void> put_state(const Uuid& uuid, const SealedBlob& state);
   Result<void> put_lineage(const Uuid& uuid, ByteView lineage);
   Result<Version> commit_one(const CommitRequest& request);
@@ -149,6 +153,11 @@ Result<void> SqliteStore::put_lineage(const Uuid& uuid, ByteView lineage) {
 Result<void> SqliteStore::create(const Record& r) {
   VTPM_CHECK(check_record(r));
   VTPM_TRY(Transaction transaction, Transaction::begin(file_.db.get()));
+  VTPM_CHECK(insert(r));
+  return transaction.commit();
+}
+
+Result<void> SqliteStore::insert(const Record& r) {
   const ByteView uuid(r.uuid.bytes);
   for (const Sql sql : {Sql::get, Sql::is_buried}) {
     Query q = query(sql, uuid);
@@ -171,10 +180,10 @@ Result<void> SqliteStore::create(const Record& r) {
                  integer(s.command_timeout_ms), integer(s.detach_timeout_ms), r.version.owner,
                  to_column(r.version.epoch), to_column(r.version.generation),
                  ByteView(r.wrapped_key), integer(r.powered), r.failure, ByteView(r.voucher),
-                 park_after_column(s), integer(s.role), integer(s.cert_profile)));
+                 park_after_column(s), integer(s.role), integer(s.cert_profile),
+                 to_column(r.taken_us)));
   VTPM_CHECK(put_state(r.uuid, r.state));
-  VTPM_CHECK(put_lineage(r.uuid, r.lineage));
-  return transaction.commit();
+  return put_lineage(r.uuid, r.lineage);
 }
 
 Result<Record> SqliteStore::get(const Uuid& uuid) {
@@ -322,16 +331,39 @@ Result<Version> SqliteStore::release(const Uuid& uuid, const Version& expected, 
   return Version{"", expected.epoch, expected.generation};
 }
 
-Result<void> SqliteStore::remove(const Uuid& uuid, const Version& expected) {
-  VTPM_CHECK(check_expected(expected));
+Result<void> SqliteStore::succeed(const Succession& s) {
+  VTPM_CHECK(check_succession(s));
   {
     VTPM_TRY(Transaction transaction, Transaction::begin(file_.db.get()));
-    VTPM_CHECK(swap(Sql::remove, uuid, expected));
-    VTPM_CHECK(run(Sql::bury, ByteView(uuid.bytes)));
+    VTPM_TRY(const auto namesake, find(s.retired_name));
+    if (namesake) return fail(ErrorCode::exists, fmt::format("name {} is taken", s.retired_name));
+    VTPM_CHECK(swap(Sql::retire, s.retired, s.expected, s.retired_name,
+                    static_cast<std::int64_t>(Role::retired), ByteView(s.wrapped_key),
+                    ByteView(s.voucher)));
+    VTPM_CHECK(put_state(s.retired, {}));
+    VTPM_CHECK(put_lineage(s.retired, s.lineage));
+    VTPM_CHECK(insert(s.successor));
+    for (const auto& [uuid, version] : s.gone) VTPM_CHECK(take_out(uuid, version));
     VTPM_CHECK(transaction.commit());
   }
   empty_log();
   return {};
+}
+
+Result<void> SqliteStore::remove(const Uuid& uuid, const Version& expected) {
+  VTPM_CHECK(check_expected(expected));
+  {
+    VTPM_TRY(Transaction transaction, Transaction::begin(file_.db.get()));
+    VTPM_CHECK(take_out(uuid, expected));
+    VTPM_CHECK(transaction.commit());
+  }
+  empty_log();
+  return {};
+}
+
+Result<void> SqliteStore::take_out(const Uuid& uuid, const Version& expected) {
+  VTPM_CHECK(swap(Sql::remove, uuid, expected));
+  return run(Sql::bury, ByteView(uuid.bytes));
 }
 
 Result<void> SqliteStore::discard(const Uuid& uuid) {

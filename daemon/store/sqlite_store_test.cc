@@ -120,11 +120,11 @@ TEST_F(SqliteFile, IsOpenInOneManagerAtATime) {
 
 TEST_F(SqliteFile, OfANewerVersionIsLeftAlone) {
   fill(1);
-  tamper("PRAGMA user_version = 7");
+  tamper("PRAGMA user_version = 8");
   const std::string before = read_file(path_);
   const auto result = open();
   EXPECT_FAILS(result, unsupported);
-  EXPECT_THAT(result.error().message, HasSubstr("schema version 7, this vtpmd knows 6"));
+  EXPECT_THAT(result.error().message, HasSubstr("schema version 8, this vtpmd knows 7"));
   EXPECT_THAT(result.error().hint, HasSubstr("upgrade vtpmd"));
   EXPECT_EQ(read_file(path_), before);
 }
@@ -135,7 +135,8 @@ TEST_F(SqliteFile, OfVersionOneComesOutWithoutVouchers) {
   tamper(
       "ALTER TABLE device DROP COLUMN voucher; ALTER TABLE device DROP COLUMN park_after_s; "
       "ALTER TABLE device DROP COLUMN role; ALTER TABLE device DROP COLUMN cert_profile; "
-      "DROP TABLE note; DROP TABLE lineage; PRAGMA user_version = 1");
+      "ALTER TABLE device DROP COLUMN taken_us; DROP TABLE note; DROP TABLE lineage; "
+      "PRAGMA user_version = 1");
   {
     const auto store = open_sqlite(path_);
     ASSERT_TRUE(store.has_value()) << store.error().message;
@@ -156,7 +157,8 @@ TEST_F(SqliteFile, OfVersionTwoComesOutWithoutTimesForParking) {
   fill(2);
   tamper(
       "ALTER TABLE device DROP COLUMN park_after_s; ALTER TABLE device DROP COLUMN role; "
-      "ALTER TABLE device DROP COLUMN cert_profile; DROP TABLE lineage; PRAGMA user_version = 2");
+      "ALTER TABLE device DROP COLUMN cert_profile; ALTER TABLE device DROP COLUMN taken_us; "
+      "DROP TABLE lineage; PRAGMA user_version = 2");
   const auto store = open_sqlite(path_);
   ASSERT_TRUE(store.has_value()) << store.error().message;
   auto record = (*store)->get(test_uuid(1));
@@ -172,7 +174,7 @@ TEST_F(SqliteFile, OfVersionThreeComesOutWithDevicesAlone) {
   fill(2);
   tamper(
       "ALTER TABLE device DROP COLUMN role; ALTER TABLE device DROP COLUMN cert_profile; "
-      "DROP TABLE lineage; PRAGMA user_version = 3");
+      "ALTER TABLE device DROP COLUMN taken_us; DROP TABLE lineage; PRAGMA user_version = 3");
   const auto store = open_sqlite(path_);
   ASSERT_TRUE(store.has_value()) << store.error().message;
   const auto record = (*store)->get(test_uuid(1));
@@ -217,7 +219,7 @@ TEST_F(SqliteFile, OfVersionFourComesOutWithoutLineage) {
   fill(2);
   tamper(
       "DROP TABLE lineage; ALTER TABLE device DROP COLUMN cert_profile; "
-      "PRAGMA user_version = 4");
+      "ALTER TABLE device DROP COLUMN taken_us; PRAGMA user_version = 4");
   const auto store = open_sqlite(path_);
   ASSERT_TRUE(store.has_value()) << store.error().message;
   const auto record = (*store)->get(test_uuid(1));
@@ -233,7 +235,9 @@ TEST_F(SqliteFile, OfVersionFourComesOutWithoutLineage) {
 // What version 5 was: no profile of its own for certificates.
 TEST_F(SqliteFile, OfVersionFiveComesOutWithoutProfiles) {
   fill(2);
-  tamper("ALTER TABLE device DROP COLUMN cert_profile; PRAGMA user_version = 5");
+  tamper(
+      "ALTER TABLE device DROP COLUMN cert_profile; ALTER TABLE device DROP COLUMN taken_us; "
+      "PRAGMA user_version = 5");
   const auto store = open_sqlite(path_);
   ASSERT_TRUE(store.has_value()) << store.error().message;
   auto record = (*store)->get(test_uuid(1));
@@ -242,6 +246,23 @@ TEST_F(SqliteFile, OfVersionFiveComesOutWithoutProfiles) {
   record->settings.cert_profile = 2;
   ASSERT_OK((*store)->set_settings(test_uuid(1), record->version, record->settings, {}));
   EXPECT_EQ((*store)->get(test_uuid(1))->settings.cert_profile, 2);
+}
+
+// What version 6 was: no snapshots.
+TEST_F(SqliteFile, OfVersionSixComesOutWithoutSnapshots) {
+  fill(2);
+  tamper("ALTER TABLE device DROP COLUMN taken_us; PRAGMA user_version = 6");
+  const auto store = open_sqlite(path_);
+  ASSERT_TRUE(store.has_value()) << store.error().message;
+  auto record = (*store)->get(test_uuid(1));
+  ASSERT_TRUE(record.has_value()) << record.error().message;
+  EXPECT_EQ(record->taken_us, 0U);
+  Record snapshot = test_record(3);
+  snapshot.settings.name = record->settings.name + "@before";
+  snapshot.settings.role = Role::snapshot;
+  snapshot.taken_us = 1234567890123456;
+  ASSERT_OK((*store)->create(snapshot));
+  EXPECT_EQ((*store)->get(test_uuid(3))->taken_us, snapshot.taken_us);
 }
 
 TEST_F(SqliteFile, OfAnotherProgramIsLeftAlone) {

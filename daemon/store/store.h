@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/bytes.h"
@@ -38,11 +39,21 @@ enum class Role : std::uint8_t {
   // are no two TPMs with one identity. The second one is to have a fresh storage hierarchy, too.
   quarantined = 3,
   quarantined_fresh_storage = 4,
+  // Another device has taken its place. It has no state, and never gets one again; its lineage
+  // stays, for whoever has to know its certificates.
+  retired = 5,
+  // A device as it was: never started. Its name is DEVICE@SNAPSHOT.
+  snapshot = 6,
 };
+// May a device of this role have a node?
+constexpr bool has_node(Role role) {
+  return role == Role::device || role == Role::quarantined ||
+         role == Role::quarantined_fresh_storage;
+}
 
 // What a person chose; changes rarely. Two read-only devices differ in uuid and name alone.
 struct Settings {
-  std::string name;         // unique; 1-63 of [A-Za-z0-9._-], first one alphanumeric
+  std::string name;         // unique; valid_name(), of a snapshot valid_snapshot_name()
   std::string owner;        // free text: the container or VM it is for
   std::uint8_t kind = 1;    // privsep::DeviceKind
   std::uint8_t mode = 1;    // privsep::DeviceMode
@@ -85,6 +96,8 @@ struct Record {
   bool powered = false;
   // Why the device is `failed`; empty = it is not.
   std::string failure;
+  // Of a snapshot: when it was taken, microseconds since 1970; no two of a device at one time.
+  std::uint64_t taken_us = 0;
   // What the caller vouches for all of the above with (device/records.h); opaque here.
   Bytes voucher;
 };
@@ -138,6 +151,22 @@ class Store {
   virtual Result<void> set_settings(const Uuid& uuid, const Version& expected,
                                     const Settings& settings, ByteView voucher) = 0;
   virtual Result<Version> release(const Uuid& uuid, const Version& expected, ByteView voucher) = 0;
+  // A device takes the place of another one, and all of this in one durable transaction, or
+  // nothing. `retired`, if its version is `expected`, gets another name and the role `retired`;
+  // state and key go, `lineage` is what it has under the new `wrapped_key`; generation + 1, and it
+  // is to be off. `successor` is made as by create(), and may have the name that is free now.
+  // `gone` are removed as by remove().
+  struct Succession {
+    Uuid retired;
+    Version expected;
+    std::string retired_name;
+    Bytes wrapped_key;
+    Bytes lineage;
+    Bytes voucher;
+    Record successor;
+    std::vector<std::pair<Uuid, Version>> gone;
+  };
+  virtual Result<void> succeed(const Succession& succession) = 0;
   // Leaves a tombstone: the uuid is never used again.
   virtual Result<void> remove(const Uuid& uuid, const Version& expected) = 0;
   // The same for a record that cannot be read: whatever it holds.
@@ -168,6 +197,9 @@ Result<std::unique_ptr<Store>> open_sqlite(const std::string& path);
 // open. CORRUPT says what is wrong.
 Result<void> check_sqlite(const std::string& path);
 
+// 1 to 63 of [A-Za-z0-9._-], the first one alphanumeric.
 bool valid_name(const std::string& name);
+// Two of them with an @ between: the device's and its own.
+bool valid_snapshot_name(const std::string& name);
 
 }  // namespace vtpm::store

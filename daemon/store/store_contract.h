@@ -78,6 +78,7 @@ inline void expect_same(const Record& a, const Record& b) {
   EXPECT_EQ(a.lineage, b.lineage);
   EXPECT_EQ(a.powered, b.powered);
   EXPECT_EQ(a.failure, b.failure);
+  EXPECT_EQ(a.taken_us, b.taken_us);
   EXPECT_EQ(a.voucher, b.voucher);
 }
 

@@ -18,6 +18,7 @@ const Version kHeld{"manager-a", 1, 0};  // what acquire() of a fresh record giv
 TEST_P(StoreContract, GivesBackWhatWasCreated) {
   Record r = test_record(1);
   r.settings = {"n.1_x-Y", "vm \"7\" \xc3\xa4\n", 3, 2, 2, "/run/x y", true, 4000000000U, 1, 600};
+  r.taken_us = 1234567890123456;
   r.version = {"manager-a", 7, 9};
   r.wrapped_key = to_bytes(as_bytes("wrapped"));
   r.state = test_blob({"", 7, 8}, 5000);
@@ -81,6 +82,17 @@ TEST_P(StoreContract, RefusesBadRecords) {
     EXPECT_FALSE(valid_name(name)) << name;
     refused(ErrorCode::invalid_argument, [&](Record& r) { r.settings.name = name; });
   }
+  for (const char* name : {"a", "@b", "a@", "a@@b", "a@b@c", "a@-b", "a/@b"}) {
+    EXPECT_FALSE(valid_snapshot_name(name)) << name;
+    refused(ErrorCode::invalid_argument, [&](Record& r) {
+      r.settings.role = Role::snapshot;
+      r.settings.name = name;
+    });
+  }
+  EXPECT_TRUE(valid_snapshot_name(std::string(63, 'a') + "@" + std::string(63, 'b')));
+  refused(ErrorCode::invalid_argument, [](Record& r) { r.settings.name = "a@b"; });
+  refused(ErrorCode::invalid_argument, [](Record& r) { r.settings.role = static_cast<Role>(7); });
+  refused(ErrorCode::invalid_argument, [](Record& r) { r.taken_us = ~std::uint64_t{0}; });
   EXPECT_TRUE(valid_name(std::string(63, 'a')));
   EXPECT_TRUE(valid_name("0"));
   refused(ErrorCode::invalid_argument, [](Record& r) { r.uuid = Uuid{}; });
@@ -253,6 +265,92 @@ TEST_P(StoreContract, AStaleWriterChangesNothing) {
               HasSubstr("epoch 5 generation 7, held by manager-a"));
   reopen();
   expect_same(*store().get(id), r);
+}
+
+// Device 1 with a state and a lineage, two snapshots of it, and what is to take its place.
+struct Generations {
+  Record old = test_record(1), kept = test_record(2), newer = test_record(3);
+  Store::Succession succession;
+  explicit Generations(Store& store) {
+    old.version = {"m", 5, 7};
+    old.state = test_blob({"", 5, 6});
+    old.lineage = Bytes(30, std::byte{1});
+    old.wrapped_key = Bytes(9, std::byte{2});
+    old.powered = true;
+    old.failure = "why";
+    kept.settings.name = "device-1@kept";
+    newer.settings.name = "device-1@newer";
+    for (Record* snapshot : {&kept, &newer}) snapshot->settings.role = Role::snapshot;
+    for (const Record* record : {&old, &kept, &newer})
+      EXPECT_TRUE(store.create(*record).has_value());
+    succession = {.retired = old.uuid,
+                  .expected = old.version,
+                  .retired_name = "device-1.retired-1",
+                  .wrapped_key = Bytes(9, std::byte{3}),
+                  .lineage = Bytes(20, std::byte{4}),
+                  .voucher = to_bytes(as_bytes("retired")),
+                  .successor = test_record(4),
+                  .gone = {{newer.uuid, newer.version}}};
+    succession.successor.settings.name = old.settings.name;
+    succession.successor.state = test_blob({"", 0, 0});
+    succession.successor.version.generation = 1;
+    succession.successor.lineage = Bytes(40, std::byte{5});
+    succession.successor.voucher = to_bytes(as_bytes("successor"));
+  }
+};
+
+TEST_P(StoreContract, ASuccessorTakesTheName) {
+  const Generations g(store());
+  ASSERT_OK(store().succeed(g.succession));
+  reopen();
+  Record retired = g.old;
+  retired.settings.name = g.succession.retired_name;
+  retired.settings.role = Role::retired;
+  retired.version.generation++;
+  retired.state = {};
+  retired.wrapped_key = g.succession.wrapped_key;
+  retired.lineage = g.succession.lineage;
+  retired.voucher = g.succession.voucher;
+  retired.powered = false;
+  retired.failure.clear();
+  expect_same(*store().get(g.old.uuid), retired);
+  expect_same(*store().get(test_uuid(4)), g.succession.successor);
+  expect_same(*store().get(g.kept.uuid), g.kept);
+  EXPECT_EQ(*store().find("device-1"), test_uuid(4));
+  EXPECT_FAILS(store().get(g.newer.uuid), not_found);
+  EXPECT_FAILS(store().create(g.newer), exists);
+  EXPECT_FAILS(store().commit(g.old.uuid, g.old.version, test_blob(g.old.version), {}, {}),
+               conflict);
+}
+
+TEST_P(StoreContract, ASuccessionIsWholeOrNothing) {
+  const Generations g(store());
+  const auto refused = [&](ErrorCode code, const std::function<void(Store::Succession&)>& spoil) {
+    Store::Succession bad = g.succession;
+    spoil(bad);
+    const auto done = store().succeed(bad);
+    ASSERT_FALSE(done.has_value());
+    EXPECT_EQ(done.error().code, code) << done.error().message;
+    for (const Record* record : {&g.old, &g.kept, &g.newer})
+      expect_same(*store().get(record->uuid), *record);
+    EXPECT_FAILS(store().get(test_uuid(4)), not_found);
+  };
+  using Succession = Store::Succession;
+  refused(ErrorCode::conflict, [](Succession& s) { s.expected.epoch++; });
+  refused(ErrorCode::conflict, [](Succession& s) { s.expected.generation--; });
+  refused(ErrorCode::not_found, [](Succession& s) { s.retired = test_uuid(9); });
+  refused(ErrorCode::exists, [](Succession& s) { s.retired_name = "device-1"; });
+  refused(ErrorCode::exists, [](Succession& s) { s.successor.settings.name = s.retired_name; });
+  refused(ErrorCode::exists, [](Succession& s) { s.successor.uuid = test_uuid(2); });
+  refused(ErrorCode::conflict, [](Succession& s) { s.gone[0].second.generation++; });
+  refused(ErrorCode::not_found, [](Succession& s) { s.gone.push_back({test_uuid(9), {}}); });
+  refused(ErrorCode::invalid_argument, [](Succession& s) { s.retired_name = "a b"; });
+  refused(ErrorCode::invalid_argument, [](Succession& s) { s.successor.settings.name = "a b"; });
+  refused(ErrorCode::invalid_argument, [](Succession& s) { s.lineage.clear(); });
+  refused(ErrorCode::too_large, [](Succession& s) { s.lineage.resize(kMaxLineage + 1); });
+  refused(ErrorCode::too_large, [](Succession& s) { s.wrapped_key.resize(kMaxWrappedKey + 1); });
+  refused(ErrorCode::too_large, [](Succession& s) { s.voucher.resize(kMaxVoucher + 1); });
+  ASSERT_OK(store().succeed(g.succession));
 }
 
 TEST_P(StoreContract, AnUnknownDeviceIsNotFoundInEveryCall) {

@@ -46,6 +46,8 @@ Result<json> describe(device::Vault& vault, const store::Record& record) {
            {"detach_timeout_ms", s.detach_timeout_ms},
            {"park_after_s", s.park_after_s ? nlohmann::json(*s.park_after_s) : nlohmann::json()},
            {"cert_profile", s.cert_profile},
+           {"role", s.role},
+           {"taken_us", record.taken_us},
            {"version", {record.version.owner, record.version.epoch, record.version.generation}},
            {"powered", record.powered},
            {"failure", record.failure},
