@@ -12,6 +12,7 @@ trap 'rm -rf "$work"' EXIT
 cat > "$work/vtpmctl" <<SCRIPT
 #!/bin/bash
 case "\$*" in
+  *"__complete snapshots") printf 'web@a\t2026-01-01\nweb@b\t2026-01-02\n' ;;
   *"__complete devices") printf 'web\ton\nweb-2\toff\ndb\ton\n'; echo "\$*" > "$work/asked" ;;
   *) exec "$vtpmctl" "\$@" ;;
 esac
@@ -39,7 +40,7 @@ check() {
 check "start stop" st
 check "power-cycle" po
 check "park" pa
-check "ca cert clone create delete denied doctor event-log explain generalize host-key lineage list park power-cycle rebase release set set-mode show start stop template verify version watch" ""
+check "ca cert clone create delete denied doctor event-log explain generalize host-key lineage list park power-cycle rebase release rollback set set-mode show snapshot start stop template verify version watch" ""
 check "web web-2" start w
 check "db web web-2" stop web ""
 check "db web web-2" denied --limit 5 ""
@@ -61,7 +62,16 @@ check "db web web-2" set-mode ""
 check "read-write" set-mode web ""
 check "never" set web --park-after n
 check "full" create x --cert-profile f
-check "db web web-2" clone ""
+check "db web web-2 web@a web@b" clone ""
+check "web@a web@b" rollback ""
+check "a b" rollback web @
+check "a" rollback web @ a
+check "create delete list show" snapshot ""
+check "web-2@ web@" snapshot create w
+check "web web-2" snapshot list w
+check "web@a web@b" snapshot delete ""
+check "a b" snapshot show web @
+check "a b" snapshot delete web@a web @
 check "" clone web ""
 check "web web-2" create x --from w
 check "web web-2" generalize w

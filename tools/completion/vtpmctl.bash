@@ -8,10 +8,22 @@ _vtpmctl_words() {
   "${COMP_WORDS[0]}" "${@}" 2>/dev/null | cut -f1
 }
 
+# DEVICE@SNAPSHOT: bash takes a line apart at each @. Puts the last words together again in cur, and
+# gives prev what is before them; what is offered loses what stands there already.
+_vtpmctl_join_snapshot() {
+  local at=$COMP_CWORD
+  [[ ${COMP_WORDS[at]} == @ ]] || [[ ${COMP_WORDS[at - 1]} == @ ]] || return
+  [[ ${COMP_WORDS[at]} == @ ]] || ((--at))
+  before=${COMP_WORDS[at - 1]}@
+  cur=$before${COMP_WORDS[COMP_CWORD]#@}
+  prev=${COMP_WORDS[at - 2]}
+}
+
 _vtpmctl() {
   local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-  local verb="" global=() word i
+  local verb="" global=() word i before=""
   COMPREPLY=()
+  ((COMP_CWORD > 2)) && _vtpmctl_join_snapshot
 
   for ((i = 1; i < COMP_CWORD; ++i)); do
     word=${COMP_WORDS[i]}
@@ -86,7 +98,22 @@ _vtpmctl() {
           words=read-write
         fi
         ;;
-      clone) [[ $prev == clone ]] && words=$(_vtpmctl_words "${global[@]}" __complete devices) ;;
+      clone)
+        [[ $prev == clone ]] && words=$(_vtpmctl_words "${global[@]}" __complete devices &&
+          _vtpmctl_words "${global[@]}" __complete snapshots)
+        ;;
+      rollback) words=$(_vtpmctl_words "${global[@]}" __complete snapshots) ;;
+      snapshot)
+        case $prev in
+          snapshot) words="create list show delete" ;;
+          list) words=$(_vtpmctl_words "${global[@]}" __complete devices) ;;
+          create)
+            words=$(_vtpmctl_words "${global[@]}" __complete devices | sed 's/$/@/')
+            compopt -o nospace 2>/dev/null
+            ;;
+          *) words=$(_vtpmctl_words "${global[@]}" __complete snapshots) ;;
+        esac
+        ;;
       template)
         case $prev in
           template) words="create list show delete" ;;
@@ -106,6 +133,7 @@ _vtpmctl() {
     esac
   fi
   mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+  COMPREPLY=("${COMPREPLY[@]#"$before"}")
 }
 
 complete -F _vtpmctl vtpmctl

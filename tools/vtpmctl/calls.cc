@@ -61,6 +61,12 @@ Outcome<v1::Device> Session::call(const v1::CloneRequest& request) {
 Outcome<v1::Device> Session::call(const v1::RebaseRequest& request) {
   return unary(*this, &v1::Admin::Stub::Rebase, request, environment_.call_timeout);
 }
+Outcome<v1::Device> Session::call(const v1::SnapshotRequest& request) {
+  return unary(*this, &v1::Admin::Stub::Snapshot, request, environment_.call_timeout);
+}
+Outcome<v1::Device> Session::call(const v1::RollbackRequest& request) {
+  return unary(*this, &v1::Admin::Stub::Rollback, request, environment_.call_timeout);
+}
 Outcome<v1::Device> Session::call(const v1::SetRequest& request) {
   return unary(*this, &v1::Admin::Stub::Set, request, environment_.call_timeout);
 }

@@ -230,9 +230,10 @@ TEST_F(Errors, DevicesMayBeNamedLikeVerbs) {
 TEST_F(Errors, EachVerbTeaches) {
   EXPECT_EQ(run({"--help"}), 0);
   EXPECT_THAT(out, HasSubstr("Exit status:"));
-  for (const char* verb : {"create", "clone", "rebase", "template", "list", "show", "start", "stop",
-                           "delete", "power-cycle", "park", "set-mode", "generalize", "set",
-                           "release", "watch", "denied", "doctor", "version"}) {
+  for (const char* verb :
+       {"create",     "clone", "rebase",  "snapshot", "rollback",    "template", "list",
+        "show",       "start", "stop",    "delete",   "power-cycle", "park",     "set-mode",
+        "generalize", "set",   "release", "watch",    "denied",      "doctor",   "version"}) {
     EXPECT_EQ(run({verb, "--help"}), 0);
     EXPECT_THAT(out, HasSubstr("Example")) << verb;
     EXPECT_THAT(out, HasSubstr(std::string("  vtpmctl ") + verb)) << verb;

@@ -48,6 +48,7 @@ struct FakeState {
   std::vector<std::string> calls;  // "Start web"
   v1::CreateRequest created;
   v1::CloneRequest cloned;
+  v1::RollbackRequest rolled_back;
   v1::SetRequest changed;
   v1::Measurements measured;  // by the last Start or PowerCycle
 
@@ -90,6 +91,7 @@ class FakeObserve final : public v1::Observe::Service {
     VTPM_JUDGE("List " + request->after());
     for (const auto& device : state_.devices) {
       if (device.name() <= request->after()) continue;
+      if ((device.role() == v1::SNAPSHOT) != request->snapshots()) continue;
       if (request->limit() != 0 && reply->devices_size() == static_cast<int>(request->limit()))
         break;
       *reply->add_devices() = device;
@@ -160,6 +162,17 @@ class FakeAdmin final : public v1::Admin::Service {
                       v1::Device* reply) override {
     VTPM_JUDGE("Rebase " + request->device());
     return state_.give(request->device(), reply);
+  }
+  grpc::Status Snapshot(Context* context, const v1::SnapshotRequest* request,
+                        v1::Device* reply) override {
+    VTPM_JUDGE("Snapshot " + request->snapshot());
+    return state_.give(request->snapshot(), reply);
+  }
+  grpc::Status Rollback(Context* context, const v1::RollbackRequest* request,
+                        v1::Device* reply) override {
+    VTPM_JUDGE("Rollback " + request->snapshot());
+    state_.rolled_back = *request;
+    return state_.give(request->snapshot().substr(0, request->snapshot().find('@')), reply);
   }
   grpc::Status Set(Context* context, const v1::SetRequest* request, v1::Device* reply) override {
     VTPM_JUDGE("Set " + request->device());

@@ -38,6 +38,7 @@ Json to_json(const v1::Device& device) {
       {"park_after_s", device.has_park_after_s() ? Json(device.park_after_s()) : Json(nullptr)},
       {"cert_profile", word(device.cert_profile())},
       {"has_identity", device.has_identity()},
+      {"taken", device.taken_ns() == 0 ? Json(nullptr) : Json(utc_time(device.taken_ns()))},
       {"event_log", device.event_log()},
   };
 }

@@ -3,11 +3,12 @@
 
 namespace vtpm::ctl {
 
-Outcome<std::vector<v1::Device>> list_devices(Session& session) {
+Outcome<std::vector<v1::Device>> list_devices(Session& session, Listed which) {
   constexpr int kPage = 500;
   std::vector<v1::Device> devices;
   v1::ListRequest request;
   request.set_limit(kPage);
+  request.set_snapshots(which == Listed::snapshots);
   for (;;) {
     auto page = session.call(request);
     if (!page) return tl::unexpected<Failure>(page.error());
@@ -20,14 +21,9 @@ Outcome<std::vector<v1::Device>> list_devices(Session& session) {
     for (v1::Device& device : batch) devices.push_back(std::move(device));
     if (size < kPage) break;
   }
-  return devices;
-}
-
-Outcome<std::vector<v1::Device>> list_devices(Session& session, bool templates) {
-  auto devices = list_devices(session);
-  if (devices)
-    std::erase_if(*devices, [templates](const v1::Device& d) {
-      return (d.role() == v1::TEMPLATE) != templates;
+  if (which == Listed::devices || which == Listed::templates)
+    std::erase_if(devices, [which](const v1::Device& device) {
+      return (device.role() == v1::TEMPLATE) != (which == Listed::templates);
     });
   return devices;
 }

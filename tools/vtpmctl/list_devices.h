@@ -8,8 +8,8 @@
 
 namespace vtpm::ctl {
 
-Outcome<std::vector<v1::Device>> list_devices(Session& session);
-// The templates alone, or all but those.
-Outcome<std::vector<v1::Device>> list_devices(Session& session, bool templates);
+enum class Listed : std::uint8_t { devices, templates, devices_and_templates, snapshots };
+
+Outcome<std::vector<v1::Device>> list_devices(Session& session, Listed which);
 
 }  // namespace vtpm::ctl

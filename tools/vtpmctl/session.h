@@ -44,6 +44,8 @@ class Session {
   Outcome<v1::Device> call(const v1::CreateRequest& request);
   Outcome<v1::Device> call(const v1::CloneRequest& request);
   Outcome<v1::Device> call(const v1::RebaseRequest& request);
+  Outcome<v1::Device> call(const v1::SnapshotRequest& request);
+  Outcome<v1::Device> call(const v1::RollbackRequest& request);
   Outcome<v1::Device> call(const v1::SetRequest& request);
   Outcome<v1::Device> call(const v1::StartRequest& request);
   Outcome<v1::Device> call(const v1::StopRequest& request);

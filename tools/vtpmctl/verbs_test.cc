@@ -44,7 +44,7 @@ TEST_F(Verbs, ListGivesAnArray) {
                           "devrm_major", "devrm_minor", "socket_path", "linux_hmac", "epoch",
                           "generation", "sequence", "worker_pid", "denied", "restarts", "throttled",
                           "wakes", "waits_for", "command_timeout_ms", "detach_timeout_ms",
-                          "park_after_s", "cert_profile", "has_identity", "event_log"));
+                          "park_after_s", "cert_profile", "has_identity", "taken", "event_log"));
   EXPECT_EQ(device["state"], "on");
   EXPECT_EQ(device["sequence"].get<std::uint64_t>(), (std::uint64_t{1} << 53) + 1);
 }
@@ -281,6 +281,90 @@ TEST_F(Verbs, TemplatesAreMadeListedShownAndDeleted) {
            {"template", "delete", "golden", "--for", "vm"}})
     EXPECT_EQ(run(line), 2) << ::testing::PrintToString(line);
   EXPECT_TRUE(state.calls.empty());
+}
+
+TEST_F(Verbs, SnapshotsAreTakenListedShownAndDeleted) {
+  state.devices = {make_device("web"), make_device("web@a", v1::OFF), make_device("web-2@a")};
+  for (const std::size_t i : {1U, 2U}) {
+    state.devices[i].set_role(v1::SNAPSHOT);
+    state.devices[i].set_taken_ns(1'700'000'000'123'456'000);
+  }
+  EXPECT_EQ(run({"snapshot", "create", "web@a"}), 0) << err;
+  EXPECT_EQ(out, "took web@a\n");
+  EXPECT_THAT(state.calls, ElementsAre("Snapshot web@a"));
+  EXPECT_EQ(run({"snapshot", "list"}), 0) << err;
+  EXPECT_THAT(out, HasSubstr("web-2@a  2023-11-1"));
+  EXPECT_EQ(run({"snapshot", "list", "web", "-q"}), 0) << err;
+  EXPECT_EQ(out, "web@a\n");
+  EXPECT_EQ(run({"snapshot", "list", "web", "-o", "json"}), 0) << err;
+  ASSERT_EQ(json().size(), 1U);
+  EXPECT_EQ(json()[0]["role"], "snapshot");
+  EXPECT_EQ(json()[0]["taken"], "2023-11-14T22:13:20.123456000Z");
+  EXPECT_EQ(run({"snapshot", "list", "nobody"}), 3);
+  EXPECT_EQ(run({"list", "-q"}), 0);
+  EXPECT_EQ(out, "web\n") << "a snapshot is no device to use";
+  EXPECT_EQ(run({"snapshot", "show", "web@a"}), 0) << err;
+  EXPECT_THAT(out, HasSubstr("role              snapshot\n"));
+  EXPECT_THAT(out, HasSubstr("taken             2023-11-1"));
+  EXPECT_THAT(out, Not(HasSubstr("identity")));
+  EXPECT_EQ(run({"snapshot", "delete", "web@a", "web-2@a"}), 0) << err;
+  EXPECT_EQ(out, "deleted web@a\ndeleted web-2@a\n");
+  state.devices[1].set_role(v1::DEVICE);
+  EXPECT_EQ(run({"snapshot", "delete", "web@a"}), 3);
+  EXPECT_EQ(run({"clone", "web@a", "copy"}), 3) << "the fake one has no copy";
+  EXPECT_EQ(state.cloned.source(), "web@a");
+  state.devices = {};
+  EXPECT_EQ(run({"snapshot", "list"}), 0);
+  EXPECT_THAT(err, HasSubstr("vtpmctl snapshot create"));
+  state.calls.clear();
+  for (const auto& line : std::vector<std::vector<std::string>>{{"snapshot"},
+                                                                {"snapshot", "start", "web@a"},
+                                                                {"snapshot", "create"},
+                                                                {"snapshot", "create", "web"},
+                                                                {"snapshot", "create", "web@a b"},
+                                                                {"snapshot", "list", "web@a"},
+                                                                {"snapshot", "list", "a", "b"},
+                                                                {"snapshot", "show", "a@a", "b@b"},
+                                                                {"snapshot", "delete", "web"},
+                                                                {"show", "web@a"}})
+    EXPECT_EQ(run(line), 2) << ::testing::PrintToString(line);
+  EXPECT_TRUE(state.calls.empty());
+}
+
+TEST_F(Verbs, RollbackWantsTheNameTyped) {
+  state.devices = {make_device("web")};
+  EXPECT_EQ(run({"rollback", "web@a"}), 2) << "nobody to ask";
+  terminal = true;
+  for (const char* answer : {"\n", "y\n", "web@a\n"}) {
+    typed = answer;
+    EXPECT_EQ(run({"rollback", "web@a", "--delete-newer"}), 1) << answer;
+  }
+  EXPECT_TRUE(state.calls.empty());
+  EXPECT_THAT(err, HasSubstr("newer snapshots too"));
+  typed = "web\n";
+  EXPECT_EQ(run({"rollback", "web@a"}), 0) << err;
+  EXPECT_THAT(out, HasSubstr("rolled back web to web@a: on\n  device            /dev/tpm3\n"));
+  v1::RollbackRequest plain;
+  plain.set_snapshot("web@a");
+  EXPECT_EQ(state.rolled_back.SerializeAsString(), plain.SerializeAsString());
+  terminal = false;
+  EXPECT_EQ(run({"rollback", "web@a", "--delete-newer", "--stop", "--start", "--release", "--yes",
+                 "-o", "json"}),
+            0)
+      << err;
+  EXPECT_EQ(json()["name"], "web");
+  EXPECT_TRUE(state.rolled_back.delete_newer() && state.rolled_back.stop() &&
+              state.rolled_back.start() && state.rolled_back.release_number());
+  EXPECT_EQ(run({"rollback", "web", "--yes"}), 2);
+}
+
+TEST_F(Verbs, ListTellsRolesThatAreNotInUse) {
+  state.devices = {make_device("a", v1::OFF), make_device("b", v1::OFF)};
+  state.devices[0].set_role(v1::QUARANTINED);
+  state.devices[1].set_role(v1::RETIRED);
+  EXPECT_EQ(run({"list"}), 0) << err;
+  EXPECT_THAT(out, HasSubstr("\na     quarantined  "));
+  EXPECT_THAT(out, HasSubstr("\nb     retired      "));
 }
 
 TEST_F(Verbs, GeneralizeWantsTheNameTyped) {

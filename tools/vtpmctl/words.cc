@@ -77,6 +77,8 @@ std::string word(v1::Role role) {
     case v1::DEVICE: return "device";
     case v1::TEMPLATE: return "template";
     case v1::QUARANTINED: return "quarantined";
+    case v1::RETIRED: return "retired";
+    case v1::SNAPSHOT: return "snapshot";
     default: return unknown(role);
   }
 }
@@ -172,6 +174,18 @@ Outcome<void> check_name(std::string_view name) {
   return failure(Exit::usage, fmt::format("'{}' cannot be the name of a device", name),
                  "a name has 1 to 63 of the characters A-Z a-z 0-9 . _ - and begins with a letter "
                  "or a digit");
+}
+
+bool valid_snapshot_name(std::string_view name) {
+  const std::size_t at = name.find('@');
+  return at != std::string_view::npos && valid_name(name.substr(0, at)) &&
+         valid_name(name.substr(at + 1));
+}
+
+Outcome<void> check_snapshot_name(std::string_view name) {
+  if (valid_snapshot_name(name)) return {};
+  return failure(Exit::usage, fmt::format("'{}' cannot be the name of a snapshot", name),
+                 "it is named after its device: DEVICE@SNAPSHOT");
 }
 
 Outcome<std::uint32_t> parse_duration(std::string_view option, std::string_view text) {

@@ -36,6 +36,9 @@ std::optional<v1::CertProfile> parse_cert_profile(std::string_view text);
 // vtpmd decides; this one gives the better message.
 bool valid_name(std::string_view name);
 Outcome<void> check_name(std::string_view name);
+// The same of DEVICE@SNAPSHOT.
+bool valid_snapshot_name(std::string_view name);
+Outcome<void> check_snapshot_name(std::string_view name);
 
 // "500ms", "30s", "2m", "1h": from 1 ms to 1 h (uapi/linux/vtpm.h). Gives milliseconds.
 Outcome<std::uint32_t> parse_duration(std::string_view option, std::string_view text);

@@ -16,7 +16,8 @@ struct Options {
 };
 
 Exit clone(Session& session, const Options& options) {
-  if (auto valid = check_name(options.source); !valid) return session.report(valid.error());
+  if (!valid_snapshot_name(options.source))
+    if (auto valid = check_name(options.source); !valid) return session.report(valid.error());
   if (auto good = check_socket_path(options.socket_path, options.names); !good)
     return session.report(good.error());
   v1::CloneRequest request;
@@ -36,7 +37,8 @@ Exit clone(Session& session, const Options& options) {
 
 Action declare_clone(Arguments& arguments) {
   auto options = std::make_shared<Options>();
-  arguments.text("SOURCE", options->source, "name or uuid of the device or template to clone")
+  arguments
+      .text("SOURCE", options->source, "name or uuid of the device, snapshot or template to clone")
       .required();
   arguments.texts("NAME", options->names, "names of the new devices").required();
   arguments.text("--mode", options->mode, "read-only: without an identity, too (read-write)")

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Words for the shell, one a line, with a tab before a description: `__complete devices`,
-// `__complete verbs`, `__complete options VERB`. Silent on failure: a shell that completes is no
-// place for errors.
+// `__complete snapshots`, `__complete verbs`, `__complete options VERB`. Silent on failure: a shell
+// that completes is no place for errors.
 #include "list_devices.h"
 #include "verbs/verbs.h"
 #include "words.h"
@@ -14,13 +14,23 @@ struct Options {
   std::string verb;
 };
 
+// Shells expand what they are given: only what is a name for certain.
 Exit print_devices(Session& session) {
-  const auto devices = list_devices(session);
+  const auto devices = list_devices(session, Listed::devices_and_templates);
   if (!devices) return devices.error().exit;
   for (const v1::Device& device : *devices) {
-    // Shells expand what they are given: only what is a name for certain.
     if (!valid_name(device.name())) continue;
     session.print(fmt::format("{}\t{}\n", device.name(), word(device.state())));
+  }
+  return Exit::ok;
+}
+
+Exit print_snapshots(Session& session) {
+  const auto snapshots = list_devices(session, Listed::snapshots);
+  if (!snapshots) return snapshots.error().exit;
+  for (const v1::Device& snapshot : *snapshots) {
+    if (!valid_snapshot_name(snapshot.name())) continue;
+    session.print(fmt::format("{}\t{}\n", snapshot.name(), local_time(snapshot.taken_ns())));
   }
   return Exit::ok;
 }
@@ -45,12 +55,13 @@ Exit print_options(Session& session, const Arguments& arguments, const std::stri
 
 Action declare_complete(Arguments& arguments) {
   auto options = std::make_shared<Options>();
-  arguments.text("WHAT", options->what, "devices, verbs or options")
+  arguments.text("WHAT", options->what, "devices, snapshots, verbs or options")
       .required()
-      .one_of({"devices", "verbs", "options"});
+      .one_of({"devices", "snapshots", "verbs", "options"});
   arguments.text("VERB", options->verb, "whose options");
   return [options, arguments](Session& session) {
     if (options->what == "devices") return print_devices(session);
+    if (options->what == "snapshots") return print_snapshots(session);
     if (options->what == "options") {
       return print_options(session, arguments, options->verb);
     }

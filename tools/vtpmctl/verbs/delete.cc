@@ -44,7 +44,8 @@ Exit remove(Session& session, const Options& options) {
 Action declare_delete(Arguments& arguments) {
   auto options = std::make_shared<Options>();
   arguments.texts("NAME", options->names, "names or uuids of devices").required();
-  arguments.flag("--force", options->force, "stop it first, also if it is in use");
+  arguments.flag("--force", options->force,
+                 "stop it first, also if it is in use; delete its snapshots, too");
   arguments.flag("--release", options->release,
                  "whoever used the node is gone: its number may be used again");
   return [options](Session& session) { return remove(session, *options); };

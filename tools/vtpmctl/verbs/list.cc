@@ -8,8 +8,14 @@
 namespace vtpm::ctl {
 namespace {
 
+Cell condition(const v1::Device& device) {
+  if (device.role() == v1::QUARANTINED) return {word(device.role()), Tone::bad};
+  if (device.role() == v1::RETIRED) return {word(device.role()), Tone::plain};
+  return {word(device.state()), tone(device.state())};
+}
+
 Exit list(Session& session) {
-  auto devices = list_devices(session, false);
+  auto devices = list_devices(session, Listed::devices);
   if (!devices) return session.report(devices.error());
   if (session.json()) {
     Json array = Json::array();
@@ -22,9 +28,7 @@ Exit list(Session& session) {
     for (const v1::Device& device : *devices) {
       const std::string path = client_path(device);
       table.add({{device.name(), Tone::plain},
-                 device.role() == v1::QUARANTINED
-                     ? Cell{word(device.role()), Tone::bad}
-                     : Cell{word(device.state()), tone(device.state())},
+                 condition(device),
                  {word(device.mode()), Tone::plain},
                  {word(device.kind()), Tone::plain},
                  {path.empty() ? word(device.node()) : path, Tone::plain},

@@ -22,7 +22,10 @@ std::string text_of(const v1::Device& device, bool color) {
   if (device.role() != v1::DEVICE) line("role", word(device.role()));
   line("for", word(device.kind()));
   line("mode", word(device.mode()));
-  line("identity", device.has_identity() ? "of its own" : "none");
+  if (device.role() == v1::SNAPSHOT)
+    line("taken", local_time(device.taken_ns()));
+  else
+    line("identity", device.has_identity() ? "of its own" : "none");
   if (device.cert_profile() != v1::AS_VTPMD) line("certificates", word(device.cert_profile()));
   line("state", word(device.state()), tone(device.state()));
   line("failure", device.failure(), Tone::bad);

@@ -36,7 +36,7 @@ Exit create(Session& session, const Options& options) {
 }
 
 Exit list(Session& session) {
-  const auto templates = list_devices(session, true);
+  const auto templates = list_devices(session, Listed::templates);
   if (!templates) return session.report(templates.error());
   Json array = Json::array();
   Table table({"NAME", "FOR", "NODE", "OWNER"});

@@ -29,7 +29,8 @@ constexpr Verb kVerbs[] = {
      "Examples:\n"
      "  vtpmctl clone golden web-1 web-2 web-3 --start\n"
      "  vtpmctl clone golden staging --mode read-only --owner staging\n"
-     "  vtpmctl clone web web-copy --fresh-storage\n",
+     "  vtpmctl clone web web-copy --fresh-storage\n"
+     "  vtpmctl clone web@before-update web-then     # of a snapshot\n",
      declare_clone},
     {"rebase", "Give clones their identity that were left without: the rest of 'clone'.",
      "A clone whose making was interrupted is quarantined: it has its source's identity and is "
@@ -38,6 +39,26 @@ constexpr Verb kVerbs[] = {
      "Examples:\n"
      "  vtpmctl rebase web-copy\n",
      declare_rebase},
+    {"snapshot", "Take, list, show or delete snapshots: devices as they were.",
+     "Of a read-write device, on or off: all that it has stored up to its last reply. It goes on\n"
+     "meanwhile. A snapshot is never started; 'clone' makes devices from it, 'rollback' goes back "
+     "to\n"
+     "it. It holds every secret that the device had.\n\n"
+     "Examples:\n"
+     "  vtpmctl snapshot create web@before-update\n"
+     "  vtpmctl snapshot list web\n"
+     "  vtpmctl snapshot delete web@before-update\n",
+     declare_snapshot},
+    {"rollback", "Go back to a snapshot: a clone of it takes the device's place.",
+     "Sealed data, NV indices and keys are those of the snapshot; endorsement keys and "
+     "certificates\n"
+     "are new, and the lineage shows it. What the device was is retired: its state is wiped, its\n"
+     "record stays for its certificates. Refused while the device is on, and if there are newer\n"
+     "snapshots. Asks for the device's name first; a script says --yes.\n\n"
+     "Examples:\n"
+     "  vtpmctl rollback web@before-update --stop --start\n"
+     "  vtpmctl rollback web@monday --delete-newer --yes\n",
+     declare_rollback},
     {"template", "Create, list, show or delete templates: settings for devices to be made.",
      "A template is a read-only device that is never started. 'create --from' and 'clone' make\n"
      "devices from it; it may be deleted at any time, nothing depends on it.\n\n"
@@ -217,9 +238,9 @@ constexpr Verb kVerbs[] = {
 std::span<const Verb> verbs() { return kVerbs; }
 
 Exit for_each_device(Session& session, const std::vector<std::string>& names,
-                     const std::function<Outcome<void>(const std::string&)>& one) {
+                     const std::function<Outcome<void>(const std::string&)>& one, CheckName check) {
   for (const std::string& name : names) {
-    if (auto valid = check_name(name); !valid) return session.report(valid.error());
+    if (auto valid = check(name); !valid) return session.report(valid.error());
   }
   Exit first = Exit::ok;
   for (const std::string& name : names) {
@@ -257,14 +278,16 @@ Outcome<void> confirm(Session& session, const std::string& verb, const std::stri
 }
 
 Exit change_each(Session& session, const std::vector<std::string>& names,
-                 const std::function<Outcome<v1::Device>(const std::string&)>& one) {
+                 const std::function<Outcome<v1::Device>(const std::string&)>& one,
+                 CheckName check) {
   Json changed = Json::array();
-  const Exit exit = for_each_device(session, names, [&](const std::string& name) -> Outcome<void> {
+  const auto change = [&](const std::string& name) -> Outcome<void> {
     const auto device = one(name);
     if (!device) return tl::unexpected<Failure>(device.error());
     changed.push_back(to_json(*device));
     return {};
-  });
+  };
+  const Exit exit = for_each_device(session, names, change, check);
   if (session.json()) session.print_json(changed);
   return exit;
 }

@@ -8,6 +8,7 @@
 #include "arguments.h"
 #include "environment.h"
 #include "session.h"
+#include "words.h"
 
 namespace vtpm::ctl {
 
@@ -29,6 +30,8 @@ std::span<const Verb> verbs();
 Action declare_create(Arguments& arguments);
 Action declare_clone(Arguments& arguments);
 Action declare_rebase(Arguments& arguments);
+Action declare_snapshot(Arguments& arguments);
+Action declare_rollback(Arguments& arguments);
 Action declare_template(Arguments& arguments);
 Action declare_list(Arguments& arguments);
 Action declare_show(Arguments& arguments);
@@ -55,14 +58,17 @@ Action declare_version(Arguments& arguments);
 Action declare_complete(Arguments& arguments);
 
 // Does `one` for each name, reports each failure, goes on unless vtpmd is gone; the exit status is
-// that of the first failure.
+// that of the first failure. Nothing is done if one of the names cannot be any.
+using CheckName = Outcome<void> (*)(std::string_view);
 Exit for_each_device(Session& session, const std::vector<std::string>& names,
-                     const std::function<Outcome<void>(const std::string&)>& one);
+                     const std::function<Outcome<void>(const std::string&)>& one,
+                     CheckName check = check_name);
 
 // The same for a verb that changes devices, each of which `one` gives as it is then: with JSON, an
 // array of those that did not fail.
 Exit change_each(Session& session, const std::vector<std::string>& names,
-                 const std::function<Outcome<v1::Device>(const std::string&)>& one);
+                 const std::function<Outcome<v1::Device>(const std::string&)>& one,
+                 CheckName check = check_name);
 
 // Deletes one device, or template, and tells of it as `name`; `deleted` is the JSON of all.
 Outcome<void> delete_one(Session& session, const std::string& name,
