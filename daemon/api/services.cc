@@ -278,4 +278,24 @@ grpc::Status AdminService::CaImport(grpc::ServerContext* context,
                     reply);
 }
 
+grpc::Status AdminService::RevocationLists(grpc::ServerContext* context,
+                                           const v1::RevocationListsRequest* request,
+                                           v1::RevocationListsReply* reply) {
+  constexpr std::uint32_t kMostDays = 3650;
+  if (request->days() == 0 || request->days() > kMostDays)
+    return to_status(Error{ErrorCode::invalid_argument, "a list is for 1 to 3650 days", ""},
+                     *context);
+  auto lists = manager_.revocation_lists(request->device(), request->days());
+  if (!lists) return to_status(lists.error(), *context);
+  for (const auto& [issuer_key, der, entries] : lists->lists) {
+    auto* const list = reply->add_lists();
+    list->set_issuer_key(std::string(as_text(issuer_key)));
+    list->set_der(std::string(as_text(der)));
+    list->set_entries(static_cast<std::uint32_t>(entries));
+  }
+  reply->set_number(lists->number);
+  reply->set_elsewhere(static_cast<std::uint32_t>(lists->elsewhere));
+  return grpc::Status::OK;
+}
+
 }  // namespace vtpm::api

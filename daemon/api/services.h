@@ -57,6 +57,8 @@ class AdminService final : public v1::Admin::Service {
                          v1::CaRequestReply*) override;
   grpc::Status CaImport(grpc::ServerContext*, const v1::CaImportRequest*,
                         v1::CaCertificateReply*) override;
+  grpc::Status RevocationLists(grpc::ServerContext*, const v1::RevocationListsRequest*,
+                               v1::RevocationListsReply*) override;
 
  private:
   device::Manager& manager_;

@@ -27,6 +27,7 @@ Result<std::unique_ptr<Archive>> Archive::open_files(const ArchiveOptions& optio
                                                      std::unique_ptr<KeySource> source) {
   std::unique_ptr<Archive> archive(new Archive);
   archive->source_ = std::move(source);
+  archive->lists_at_ = options.lists_at;
   if (!options.anchor.empty()) {
     VTPM_TRY(archive->anchor_, Anchor::make(options.anchor));
   }
@@ -85,12 +86,14 @@ Result<void> Archive::write(const std::vector<Store::Revision>& revisions, Bytes
 
 Result<std::size_t> Archive::rekey(const store::HostKey& to) {
   VTPM_TRY(Note note, decode_note(note_, vault_->host_key()));
-  std::vector<Bytes*> sealed;
-  if (!note.requested_key.empty()) sealed.push_back(&note.requested_key);
-  for (Note::Authority& authority : note.authorities) sealed.push_back(&authority.key);
-  for (Bytes* const key : sealed) {
-    VTPM_TRY(const SecretBytes plain, vault_->host_key().unseal(kAuthorityPurpose, *key));
-    VTPM_TRY(*key, to.seal(kAuthorityPurpose, plain));
+  std::vector<std::pair<const char*, Bytes*>> sealed{{kWithdrawalPurpose, &note.withdrawal_key},
+                                                     {kAuthorityPurpose, &note.requested_key}};
+  for (Note::Authority& authority : note.authorities)
+    sealed.emplace_back(kAuthorityPurpose, &authority.key);
+  for (const auto& [purpose, key] : sealed) {
+    if (key->empty()) continue;
+    VTPM_TRY(const SecretBytes plain, vault_->host_key().unseal(purpose, *key));
+    VTPM_TRY(*key, to.seal(purpose, plain));
   }
   VTPM_TRY(const auto entries, all());
   const Vault after(to);

@@ -17,6 +17,7 @@
 #include "device/records.h"
 #include "device/vault.h"
 #include "identity/authority.h"
+#include "identity/withdrawal.h"
 #include "store/store.h"
 
 namespace vtpm::device {
@@ -26,6 +27,7 @@ struct ArchiveOptions {
   std::string host_key;      // where the host key is, as in key_source.h
   std::string old_host_key;  // where it was: a store that is under it is put under the other
   std::string anchor;        // "tpm:TCTI"; empty = none, and old copies of the store go unseen
+  std::string lists_at{};    // URL of the folder of revocation lists (identity/issuer.h)
 };
 
 class Archive {
@@ -64,6 +66,14 @@ class Archive {
   // changed.
   Result<void> import_authority(const std::vector<Bytes>& certificates, bool may_replace);
 
+  // What the store is to keep of a device that goes, in the same transaction, so that revocation
+  // lists name its certificates; none if it has none. Of one record at a time.
+  Result<store::Withdrawn> withdraw(const store::Record& record);
+  // All of them. CORRUPT: somebody added or took away one.
+  Result<std::vector<identity::Withdrawal>> withdrawals();
+  // The number of the next revocation lists, which are made of so many of them.
+  Result<std::uint64_t> count_list(std::uint64_t withdrawals);
+
   // The last write of this run. With an anchor, from here on no other copy of the store will do.
   Result<void> end_run();
 
@@ -81,6 +91,7 @@ class Archive {
   Result<void> renew(Note note, std::uint64_t run);
   Result<std::size_t> rekey(const store::HostKey& to);
   // Those of the note in place of what is known.
+  Result<store::HostKey> withdrawal_key();
   Result<void> load_authorities(const Note& note);
   Result<void> renew_authority(Note& note, const std::vector<Bytes>& certificates);
   Result<void> write_note(const Note& note);
@@ -95,6 +106,7 @@ class Archive {
   std::unique_ptr<Records> records_;
   std::optional<Anchor> anchor_;
   std::vector<identity::Authority> authorities_;  // as in the note, once somebody asked
+  std::string lists_at_;
   Bytes note_;
   bool empty_ = false;  // no record and no note: never used
 };

@@ -11,6 +11,7 @@ Result<void> Archive::load_authorities(const Note& note) {
   for (const Note::Authority& one : note.authorities) {
     VTPM_TRY(const SecretBytes key, vault_->host_key().unseal(kAuthorityPurpose, one.key));
     VTPM_TRY(identity::Authority authority, identity::Authority::load(key, one.chain));
+    authority.publish_lists_at(lists_at_);
     loaded.push_back(std::move(authority));
   }
   authorities_ = std::move(loaded);

@@ -74,7 +74,11 @@ TEST_F(AuthorityTest, ANoteOfBeforeIsReadAndGetsOne) {
   ASSERT_TRUE(mac);
   Writer(old).bytes(*mac);
   ASSERT_TRUE(store()->revise({}, old));
-  EXPECT_EQ(note(), (Note{.run = 7, .anchored = false, .authorities = {}, .requested_key = {}}));
+  EXPECT_EQ(note(), (Note{.run = 7,
+                          .anchored = false,
+                          .authorities = {},
+                          .requested_key = {},
+                          .withdrawal_key = {}}));
   const Bytes made = certificate();
   EXPECT_EQ(note().run, 7U);
   EXPECT_EQ(certificate(), made);

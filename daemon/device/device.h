@@ -54,6 +54,9 @@ struct Host {
   // The first identity of a device.
   std::function<Result<NewIdentity>(identity::EventKind, const store::Record&)> found_identity;
   privsep::IdentityProfile identity_profile = privsep::IdentityProfile::standard;
+  // Archive::withdraw().
+  std::function<Result<store::Withdrawn>(const store::Record&)> withdraw;
+  std::string lists_at;  // of ManagerOptions
 };
 
 class Device {

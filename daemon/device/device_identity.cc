@@ -53,6 +53,7 @@ void Device::make_identity() {
   privsep::Manufacture order;
   auto identity = next_identity(order);
   if (!identity) return identity_failed(std::move(identity).error());
+  identity->publish_lists_at(host_.lists_at);
   auto started = maker_.start(*std::move(identity), order,
                               [this](Result<MadeIdentity> made) { on_identity(std::move(made)); });
   if (!started) identity_failed(std::move(started).error());
@@ -141,6 +142,8 @@ Result<void> Device::generalize() {
                     (phase_ == Phase::off ? "to be powered on" : std::string(to_string(phase_))),
                 "stop it first: its keys are taken from it");
   VTPM_CHECK(acquire());
+  VTPM_TRY(const store::Record whole, host_.store.get(uuid()));
+  VTPM_TRY(store::Withdrawn withdrawn, host_.withdraw(whole));
   host_.vault.forget(uuid());
   const store::Store::CommitRequest nothing{
       .uuid = uuid(),
@@ -148,7 +151,8 @@ Result<void> Device::generalize() {
       .state = {},
       .wrapped_key = {},
       .voucher = {},
-      .mode = static_cast<std::uint8_t>(DeviceMode::read_only)};
+      .mode = static_cast<std::uint8_t>(DeviceMode::read_only),
+      .withdrawn = std::move(withdrawn)};
   const auto version = std::move(host_.store.commit_all({nothing}).front());
   if (!version) {
     outcome_unknown_ = version.error().code == ErrorCode::unknown_outcome;

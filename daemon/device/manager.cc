@@ -72,7 +72,8 @@ Result<void> Manager::open_all() {
   VTPM_TRY(archive_, Archive::open({.state_dir = options_.state_dir,
                                     .host_key = options_.host_key,
                                     .old_host_key = options_.old_host_key,
-                                    .anchor = options_.anchor}));
+                                    .anchor = options_.anchor,
+                                    .lists_at = options_.lists_at}));
   committer_ = std::make_unique<Committer>(archive_->records(), archive_->vault());
   loop_->set_round_end([this] { committer_->flush(); });
 
@@ -117,7 +118,9 @@ Result<void> Manager::open_all() {
              return NewIdentity::found(*authority, kind, record.uuid,
                                        static_cast<privsep::DeviceKind>(record.settings.kind));
            },
-           .identity_profile = options_.identity_profile});
+           .identity_profile = options_.identity_profile,
+           .withdraw = [this](const store::Record& record) { return archive_->withdraw(record); },
+           .lists_at = options_.lists_at});
   return load_devices();
 }
 

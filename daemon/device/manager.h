@@ -37,6 +37,7 @@ struct ManagerOptions {
   Quota quota;
   WriteLimit write_limit;  // of each device
   ParkingOptions parking;
+  std::string lists_at;  // URL of the folder of revocation lists: certificates tell it
   privsep::IdentityProfile identity_profile = privsep::IdentityProfile::standard;
 };
 
@@ -124,6 +125,18 @@ class Manager {
   Result<Root> make_authority(const identity::IssuerSubject& subject, std::uint32_t days);
   Result<std::string> request_authority(const identity::IssuerSubject& subject);
   Result<Root> import_authority(const std::string& pem, bool keep_families);
+  // Revocation lists of all who issued certificates on this host, or of those above one device.
+  struct Lists {
+    struct One {
+      Bytes issuer_key;  // its key identifier
+      Bytes der;
+      std::size_t entries = 0;
+    };
+    std::uint64_t number = 0;   // CRLNumber of each
+    std::size_t elsewhere = 0;  // revoked certificates of which this host has not the issuer's key
+    std::vector<One> lists;
+  };
+  Result<Lists> revocation_lists(const std::string& device, std::uint32_t days);
   // Where a device comes from, with what shows it; certificates are PEM.
   struct Descent {
     struct Member {
@@ -183,6 +196,9 @@ class Manager {
   Result<Device*> add(const store::Record& record);
   Result<Descent> descent_of(const Device& device);
   Result<Root> describe_authority();
+  Result<std::optional<identity::Lineage>> lineage_of(const Uuid& uuid);
+  struct Revocations;
+  Result<Revocations> collect_revocations(const std::string& device);
   // manager_snapshot.cc
   std::vector<Device*> snapshots_of(const std::string& device);
   Result<View> take_snapshot(const std::string& name);

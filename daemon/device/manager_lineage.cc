@@ -12,14 +12,6 @@
 namespace vtpm::device {
 namespace {
 
-Result<std::optional<identity::Lineage>> lineage_of(Archive& archive, const Uuid& uuid) {
-  VTPM_TRY(const store::Record record, archive.records().get(uuid));
-  VTPM_TRY(const auto plain, archive.vault().open_lineage(record));
-  if (!plain) return std::nullopt;
-  VTPM_TRY(identity::Lineage lineage, identity::decode_lineage(*plain));
-  return lineage;
-}
-
 // From what certified the family up to the root.
 Result<std::vector<Bytes>> above_family(Archive& archive, const identity::Lineage& lineage) {
   VTPM_TRY(const auto authorities, archive.authorities());
@@ -45,8 +37,16 @@ Result<std::vector<Manager::Descent::Certificate>> certificates_of(
 
 }  // namespace
 
+Result<std::optional<identity::Lineage>> Manager::lineage_of(const Uuid& uuid) {
+  VTPM_TRY(const store::Record record, archive_->records().get(uuid));
+  VTPM_TRY(const auto plain, archive_->vault().open_lineage(record));
+  if (!plain) return std::nullopt;
+  VTPM_TRY(identity::Lineage lineage, identity::decode_lineage(*plain));
+  return lineage;
+}
+
 Result<Manager::Descent> Manager::descent_of(const Device& device) {
-  VTPM_TRY(const auto lineage, lineage_of(*archive_, device.uuid()));
+  VTPM_TRY(const auto lineage, lineage_of(device.uuid()));
   const bool has_identity = device.view().has_identity;
   if (!lineage)
     return fail(ErrorCode::failed_precondition,
@@ -70,7 +70,7 @@ Result<Manager::Descent> Manager::descent_of(const Device& device) {
   std::set<std::string> seen;
   for (const auto& [uuid, member] : devices_) {
     if (member->record().settings.role == store::Role::snapshot) continue;  // nobody of its own
-    const auto other = lineage_of(*archive_, uuid);
+    const auto other = lineage_of(uuid);
     if (!other || !*other || (*other)->family_certificate != lineage->family_certificate) continue;
     out.members.push_back({uuid, member->record().settings.name});
     for (const identity::SignedEvent& entry : (*other)->log)

@@ -60,7 +60,8 @@ Result<void> Manager::remove_record(const Uuid& uuid) {
   Records& records = archive_->records();
   const auto fresh = records.get(uuid);
   if (fresh) {
-    VTPM_CHECK(records.remove(uuid, fresh->version));
+    VTPM_TRY(const store::Withdrawn withdrawn, archive_->withdraw(*fresh));
+    VTPM_CHECK(records.remove(uuid, fresh->version, withdrawn));
   } else if (fresh.error().code == ErrorCode::corrupt) {
     VTPM_CHECK(records.discard(uuid));
   } else {

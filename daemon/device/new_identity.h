@@ -29,6 +29,8 @@ class NewIdentity {
                                      const Uuid& device, privsep::DeviceKind device_kind,
                                      std::uint64_t above = 0);
 
+  // As of identity::Issuer; before certify().
+  void publish_lists_at(const std::string& base) { family_.publish_lists_at(base); }
   [[nodiscard]] Result<privsep::Manufacture> order(privsep::IdentityProfile profile) const;
   // What a worker shows is not trusted: if one of the keys is not what the templates give, there is
   // no certificate for any. Once.

@@ -179,8 +179,9 @@ Result<void> Records::relearn() {
   return for_each_entry(*this, [](const Store::Entry&) {});  // list() learns
 }
 
-Result<void> Records::remove(const Uuid& uuid, const Version& expected) {
-  VTPM_CHECK(store_.remove(uuid, expected));
+Result<void> Records::remove(const Uuid& uuid, const Version& expected,
+                             const store::Withdrawn& withdrawn) {
+  VTPM_CHECK(store_.remove(uuid, expected, withdrawn));
   known_.erase(uuid);
   return {};
 }

@@ -37,7 +37,8 @@ class Records {
                             const store::Settings& settings);
   // Vouchers are made here.
   Result<void> succeed(store::Store::Succession succession);
-  Result<void> remove(const Uuid& uuid, const store::Version& expected);
+  Result<void> remove(const Uuid& uuid, const store::Version& expected,
+                      const store::Withdrawn& withdrawn);
   Result<void> discard(const Uuid& uuid);
   // Everything was written anew behind this: reads all of it again.
   Result<void> relearn();

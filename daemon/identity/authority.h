@@ -31,6 +31,7 @@ class Authority {
   [[nodiscard]] bool has_name_of(const Authority& other) const;
   [[nodiscard]] bool issued(ByteView certificate) const { return issuer_.issued(certificate); }
 
+  void publish_lists_at(const std::string& base) { issuer_.publish_lists_at(base); }
   // A new family, with a key of its own.
   [[nodiscard]] Result<Family> found_family() const;
   // How many there were since it was made or loaded.

@@ -103,13 +103,38 @@ bool add_subject_key_id(X509* certificate) {
          add(certificate, NID_subject_key_identifier, id.get(), false);
 }
 
-bool add_authority_key_id(X509* certificate, X509* issuer) {
+OwnedBy<AUTHORITY_KEYID, AUTHORITY_KEYID_free> authority_key_id(X509* issuer) {
   const ASN1_OCTET_STRING* const id = X509_get0_subject_key_id(issuer);
-  const OwnedBy<AUTHORITY_KEYID, AUTHORITY_KEYID_free> authority(AUTHORITY_KEYID_new());
-  if (id == nullptr || !authority) return false;
+  OwnedBy<AUTHORITY_KEYID, AUTHORITY_KEYID_free> authority(AUTHORITY_KEYID_new());
+  if (id == nullptr || !authority) return nullptr;
   authority->keyid = ASN1_OCTET_STRING_dup(id);
-  return authority->keyid != nullptr &&
-         add(certificate, NID_authority_key_identifier, authority.get(), false);
+  if (authority->keyid == nullptr) return nullptr;
+  return authority;
+}
+
+bool add_authority_key_id(X509* certificate, X509* issuer) {
+  const auto authority = authority_key_id(issuer);
+  return authority && add(certificate, NID_authority_key_identifier, authority.get(), false);
+}
+
+bool add_list_url(X509* certificate, const std::string& url) {
+  const OwnedBy<CRL_DIST_POINTS, CRL_DIST_POINTS_free> points(CRL_DIST_POINTS_new());
+  OwnedBy<DIST_POINT, DIST_POINT_free> point(DIST_POINT_new());
+  OwnedBy<GENERAL_NAME, GENERAL_NAME_free> name(GENERAL_NAME_new());
+  OwnedBy<ASN1_IA5STRING, ASN1_IA5STRING_free> text(ASN1_IA5STRING_new());
+  if (!points || !point || !name || !text ||
+      ASN1_STRING_set(text.get(), url.data(), static_cast<int>(url.size())) != 1)
+    return false;
+  GENERAL_NAME_set0_value(name.get(), GEN_URI, text.release());
+  point->distpoint = DIST_POINT_NAME_new();
+  if (point->distpoint == nullptr) return false;
+  point->distpoint->type = 0;  // fullName
+  point->distpoint->name.fullname = sk_GENERAL_NAME_new_reserve(nullptr, 1);
+  if (point->distpoint->name.fullname == nullptr) return false;
+  sk_GENERAL_NAME_push(point->distpoint->name.fullname, name.release());  // there is room
+  if (sk_DIST_POINT_reserve(points.get(), 1) != 1) return false;
+  sk_DIST_POINT_push(points.get(), point.release());  // there is room
+  return add(certificate, NID_crl_distribution_points, points.get(), false);
 }
 
 bool add_extended_key_usage(X509* certificate, const char* purpose) {

@@ -34,7 +34,10 @@ bool add_key_usage(X509* certificate, Usage usage);  // critical
 // SHA-256 of the key, cut to 160 bits (RFC 7093, method 1).
 bool add_subject_key_id(X509* certificate);
 // That of `issuer`, which has one.
+OwnedBy<AUTHORITY_KEYID, AUTHORITY_KEYID_free> authority_key_id(X509* issuer);
 bool add_authority_key_id(X509* certificate, X509* issuer);
+// Where the issuer's revocation list is: a CRL distribution point. ASCII.
+bool add_list_url(X509* certificate, const std::string& url);
 bool add_extended_key_usage(X509* certificate, const char* purpose);
 // A directoryName as the only alternative name, critical, as the subject is empty.
 bool add_directory_name(X509* certificate, const Attributes& attributes);

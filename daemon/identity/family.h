@@ -48,6 +48,7 @@ class Family {
   [[nodiscard]] Result<Bytes> certify_attestation_key(ByteView tpmt_public,
                                                       const KeySubject& subject) const;
   [[nodiscard]] Result<SignedEvent> sign(const Event& event) const;
+  void publish_lists_at(const std::string& base) { issuer_.publish_lists_at(base); }
 
  private:
   [[nodiscard]] Result<Bytes> certify(evp_pkey_st* key, Usage usage, const char* purpose,

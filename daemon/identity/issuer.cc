@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "identity/certificate.h"
+#include "identity/revocation_list.h"
 
 namespace vtpm::identity {
 namespace {
@@ -180,10 +181,27 @@ bool Issuer::issued(ByteView certificate) const {
   return good;
 }
 
+Result<Bytes> Issuer::issue(X509_crl_st* list) const {
+  const OwnedBy<AUTHORITY_KEYID, AUTHORITY_KEYID_free> id = authority_key_id(own_.get());
+  if (!id || X509_CRL_set_issuer_name(list, X509_get_subject_name(own_.get())) != 1 ||
+      X509_CRL_add1_ext_i2d(list, NID_authority_key_identifier, id.get(), 0, X509V3_ADD_APPEND) !=
+          1 ||
+      X509_CRL_sign(list, key_.get(), EVP_sha384()) <= 0)
+    return fail_openssl("sign a revocation list");
+  Bytes der = to_der<Bytes>(list, i2d_X509_CRL);
+  if (der.empty()) return fail_openssl("encode a revocation list");
+  return der;
+}
+
 Result<Bytes> Issuer::issue(x509_st* certificate) const {
   if (X509_set_issuer_name(certificate, X509_get_subject_name(own_.get())) != 1 ||
       !add_authority_key_id(certificate, own_.get()))
     return fail_openssl("make a certificate");
+  if (!lists_at_.empty()) {
+    VTPM_TRY(const Bytes id, key_id_of(certificate_));
+    if (!add_list_url(certificate, fmt::format("{}/{}.crl", lists_at_, to_hex(id))))
+      return fail_openssl("make a certificate");
+  }
   return sign_certificate(certificate, key_.get());
 }
 

@@ -13,6 +13,7 @@
 
 struct evp_pkey_st;
 struct x509_st;
+struct X509_crl_st;
 
 namespace vtpm::identity {
 
@@ -49,6 +50,11 @@ class Issuer {
 
   // DER of `certificate`, to which it adds who issued it, and a signature.
   [[nodiscard]] Result<Bytes> issue(x509_st* certificate) const;
+  // The same for a revocation list (revocation_list.h).
+  [[nodiscard]] Result<Bytes> issue(X509_crl_st* list) const;
+  // Where its lists are to be found, at the URL BASE/KEY.crl, with its key identifier in
+  // hexadecimal: what it issues says so. Empty: nowhere.
+  void publish_lists_at(const std::string& base) { lists_at_ = base; }
   // ECDSA with SHA-384, DER.
   [[nodiscard]] Result<Bytes> sign(ByteView message) const;
 
@@ -61,6 +67,7 @@ class Issuer {
 
   SecretBytes private_key_;
   Bytes certificate_;
+  std::string lists_at_;
   std::unique_ptr<evp_pkey_st, Freed> key_;
   std::unique_ptr<x509_st, Freed> own_;
 };

@@ -38,7 +38,8 @@ class Verifier {
  private:
   Checked chain();
   Checked revocation();
-  Checked revoked_by(X509_CRL* list);
+  // Whether it is of the chain; rejected if it is, and is no good or revokes a part of it.
+  tl::expected<bool, Rejected> clears(X509_CRL* list) const;
   Checked log();
   Checked family();
   Checked generation();
@@ -87,34 +88,37 @@ Checked Verifier::chain() {
   return {};
 }
 
-Checked Verifier::revoked_by(X509_CRL* list) {
-  const auto below_issuer = [&]() -> std::size_t {
-    for (std::size_t i = 1; i < chain_.size(); i++)
-      if (X509_NAME_cmp(X509_CRL_get_issuer(list), X509_get_subject_name(chain_[i].get())) == 0 &&
-          X509_CRL_verify(list, X509_get0_pubkey(chain_[i].get())) == 1)
-        return i - 1;
-    return chain_.size();
-  }();
-  if (below_issuer == chain_.size())
-    return reject(Step::revocation, "a revocation list is of nobody in the chain");
+// Each list of an issuer in the chain; a file may hold those of others, too.
+tl::expected<bool, Rejected> Verifier::clears(X509_CRL* list) const {
+  std::size_t issuer = 1;
+  while (issuer < chain_.size() &&
+         X509_NAME_cmp(X509_CRL_get_issuer(list), X509_get_subject_name(chain_[issuer].get())) != 0)
+    issuer++;
+  if (issuer == chain_.size()) return false;
+  if (X509_CRL_verify(list, X509_get0_pubkey(chain_[issuer].get())) != 1)
+    return reject(Step::revocation, "a revocation list is not signed by who it says");
   if (const ASN1_TIME* const end = X509_CRL_get0_nextUpdate(list);
       end == nullptr || X509_cmp_current_time(end) <= 0)
     return reject(Step::revocation, "a revocation list is out of date");
   X509_REVOKED* found = nullptr;
-  if (X509_CRL_get0_by_cert(list, &found, chain_[below_issuer].get()) != 0)
-    return reject(Step::revocation, below_issuer == 0   ? "the certificate has been revoked"
-                                    : below_issuer == 1 ? "the family has been revoked"
-                                                        : "an authority has been revoked");
-  return {};
+  if (X509_CRL_get0_by_cert(list, &found, chain_[issuer - 1].get()) != 0)
+    return reject(Step::revocation, issuer == 1   ? "the certificate has been revoked"
+                                    : issuer == 2 ? "the family has been revoked"
+                                                  : "an authority has been revoked");
+  return true;
 }
 
 Checked Verifier::revocation() {
+  bool any = evidence_.lists.empty();
   for (const Bytes& der : evidence_.lists) {
     const unsigned char* at = raw(der);
     const List list(d2i_X509_CRL(nullptr, &at, static_cast<long>(der.size())));
     if (!list) return reject(Step::revocation, "a revocation list is none");
-    if (auto checked = revoked_by(list.get()); !checked) return checked;
+    const auto clear = clears(list.get());
+    if (!clear) return tl::unexpected<Rejected>(clear.error());
+    any = any || *clear;
   }
+  if (!any) return reject(Step::revocation, "no revocation list is of an issuer in the chain");
   return {};
 }
 

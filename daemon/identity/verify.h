@@ -30,8 +30,9 @@ struct Evidence {
   std::vector<Bytes> issuers;  // DER, in any order: what is between root and certificate
   Bytes certificate;  // DER: of an endorsement key or, for a live proof, of the attestation key
   std::string log;    // of the device, as to_text() writes it
-  std::vector<Bytes> kin;    // DER: certificates of other devices that are to be of the same family
-  std::vector<Bytes> lists;  // DER: revocation lists, each of one that issued in the chain
+  std::vector<Bytes> kin;  // DER: certificates of other devices that are to be of the same family
+  std::vector<Bytes>
+      lists;  // DER: revocation lists, at least one of them of an issuer in the chain
   std::uint64_t least_generation = 0;
   std::optional<LiveProof> live;
 };

@@ -99,6 +99,15 @@ TEST_F(VerifyTest, WhatIsRevokedIsRejected) {
             "revocation")
       << "with a signature of another issuer";
   EXPECT_EQ(with(Bytes(9)), "revocation");
+  const auto beside = [&](Bytes list) {
+    return verdict_with([&](Evidence& e) {
+      e.lists = {list_of(stranger_.private_key(), stranger_.certificate(), certificates_[2]),
+                 std::move(list)};
+    });
+  };
+  EXPECT_EQ(beside(list_of(key, family_.certificate(), certificates_[0])), "")
+      << "lists of others are passed over";
+  EXPECT_EQ(beside(list_of(key, family_.certificate(), certificates_[2])), "revocation");
 }
 
 TEST_F(VerifyTest, AGenerationThatIsTooLowIsRejected) {

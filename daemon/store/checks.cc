@@ -77,6 +77,11 @@ Result<void> check_voucher(ByteView voucher) {
 
 Result<void> check_note(ByteView note) { return check_size(note.size(), kMaxNote, "note"); }
 
+Result<void> check_withdrawn(const Withdrawn& withdrawn) {
+  VTPM_CHECK(check_counter(withdrawn.number, "number of what is withdrawn"));
+  return check_size(withdrawn.content.size(), kMaxWithdrawn, "what is withdrawn");
+}
+
 Result<void> check_record(const Record& record) {
   if (record.uuid.is_nil()) return fail(ErrorCode::invalid_argument, "the uuid is all zero");
   const Settings& s = record.settings;
@@ -107,6 +112,7 @@ Result<void> check_commit(const Store::CommitRequest& request) {
   VTPM_CHECK(check_blob(request.state, request.wrapped_key));
   VTPM_CHECK(check_voucher(request.voucher));
   VTPM_CHECK(check_size(request.lineage.size(), kMaxLineage, "sealed lineage"));
+  VTPM_CHECK(check_withdrawn(request.withdrawn));
   const bool sealed_for_it = request.state.epoch == request.expected.epoch &&
                              request.state.generation == request.expected.generation + 1;
   if (!request.state.bytes.empty() && !sealed_for_it)

@@ -13,6 +13,7 @@ Result<void> check_version(const Version& version);
 Result<void> check_expected(const Version& expected);
 Result<void> check_voucher(ByteView voucher);
 Result<void> check_note(ByteView note);
+Result<void> check_withdrawn(const Withdrawn& withdrawn);
 Result<void> check_record(const Record& record);
 Result<void> check_commit(const Store::CommitRequest& request);
 Result<void> check_succession(const Store::Succession& succession);

@@ -14,7 +14,7 @@ namespace vtpm::store {
 namespace {
 
 constexpr std::int64_t kApplicationId = 0x7674706d;  // "vtpm"
-constexpr std::int64_t kSchemaVersion = 7;
+constexpr std::int64_t kSchemaVersion = 8;
 constexpr int kBusyTimeoutMs = 2000;
 constexpr int kLongestRow = 1024 * 1024;  // a value over it in the file is damage
 
@@ -57,12 +57,13 @@ constexpr const char* kTables = R"sql(
   ) STRICT;
   CREATE TABLE tombstone (uuid BLOB PRIMARY KEY NOT NULL) STRICT, WITHOUT ROWID;
   CREATE TABLE note (id INTEGER PRIMARY KEY CHECK (id = 1), content BLOB NOT NULL) STRICT;
+  CREATE TABLE withdrawn (number INTEGER PRIMARY KEY, content BLOB NOT NULL) STRICT;
 )sql";
 
 // From each version to the next one. Version 1 had no vouchers: its records come out with none, and
 // whoever reads them has to say what that means. Version 2 had no time of its own for parking,
 // version 3 no templates, version 4 no lineage, version 5 no profile of its own for certificates,
-// version 6 no snapshots.
+// version 6 no snapshots, version 7 nothing of devices that are gone.
 constexpr std::array kUpgrades{
     R"sql(
       ALTER TABLE device ADD COLUMN voucher BLOB NOT NULL DEFAULT x'';
@@ -78,6 +79,7 @@ constexpr std::array kUpgrades{
     )sql",
     "ALTER TABLE device ADD COLUMN cert_profile INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE device ADD COLUMN taken_us INTEGER NOT NULL DEFAULT 0 CHECK (taken_us >= 0)",
+    "CREATE TABLE withdrawn (number INTEGER PRIMARY KEY, content BLOB NOT NULL) STRICT",
 };
 static_assert(kUpgrades.size() + 1 == kSchemaVersion);
 

@@ -38,6 +38,9 @@ enum class Sql : std::uint8_t {
   note,
   put_note,
   revise,
+  withdraw,
+  withdrawn,
+  last_withdrawn,
   empty_log,
   count
 };
@@ -88,6 +91,9 @@ constexpr const char* text_of(Sql sql) {
     case Sql::revise:
       return "UPDATE device SET voucher = ?6, "
              "wrapped_key = iif(length(?5) > 0, ?5, wrapped_key)" VTPM_IF_UNCHANGED;
+    case Sql::withdraw: return "INSERT INTO withdrawn (number, content) VALUES (?1, ?2)";
+    case Sql::withdrawn: return "SELECT number, content FROM withdrawn ORDER BY number";
+    case Sql::last_withdrawn: return "SELECT ifnull(max(number), 0) FROM withdrawn";
     case Sql::bury: return "INSERT OR IGNORE INTO tombstone (uuid) VALUES (?1)";
     case Sql::empty_log: return "PRAGMA wal_checkpoint(TRUNCATE)";
     case Sql::count: break;

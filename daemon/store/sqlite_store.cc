@@ -50,8 +50,11 @@ class SqliteStore final : public Store {
                             ByteView voucher) override;
   Result<Version> release(const Uuid& uuid, const Version& expected, ByteView voucher) override;
   Result<void> succeed(const Succession& succession) override;
-  Result<void> remove(const Uuid& uuid, const Version& expected) override;
+  Result<void> remove(const Uuid& uuid, const Version& expected,
+                      const Withdrawn& withdrawn) override;
   Result<void> discard(const Uuid& uuid) override;
+  Result<std::vector<Withdrawn>> withdrawn() override;
+  Result<std::uint64_t> last_withdrawn() override;
   Result<Bytes> note() override;
   Result<void> revise(const std::vector<Revision>& revisions, ByteView note) override;
   Result<void> check() override;
@@ -81,6 +84,7 @@ class SqliteStore final : public Store {
   Result<void> take_out(const Uuid& uuid, const Version& expected);
   Result<void> put_state(const Uuid& uuid, const SealedBlob& state);
   Result<void> put_lineage(const Uuid& uuid, ByteView lineage);
+  Result<void> keep(const Withdrawn& withdrawn);
   Result<Version> commit_one(const CommitRequest& request);
   Result<void> commit_batch(const std::vector<CommitRequest>& requests,
                             std::vector<Result<Version>>& results);
@@ -293,6 +297,11 @@ Result<void> SqliteStore::commit_batch(const std::vector<CommitRequest>& request
   return {};
 }
 
+Result<void> SqliteStore::keep(const Withdrawn& withdrawn) {
+  if (withdrawn.number == 0) return {};
+  return run(Sql::withdraw, to_column(withdrawn.number), ByteView(withdrawn.content));
+}
+
 Result<Version> SqliteStore::commit_one(const CommitRequest& request) {
   VTPM_CHECK(swap(Sql::commit, request.uuid, request.expected, ByteView(request.wrapped_key),
                   ByteView(request.voucher), std::int64_t{request.mode},
@@ -301,6 +310,7 @@ Result<Version> SqliteStore::commit_one(const CommitRequest& request) {
   VTPM_CHECK(put_state(request.uuid, request.state));
   VTPM_CHECK(request.state.bytes.empty() ? run(Sql::drop_lineage, ByteView(request.uuid.bytes))
                                          : put_lineage(request.uuid, request.lineage));
+  VTPM_CHECK(keep(request.withdrawn));
   return Version{request.expected.owner, request.expected.epoch, request.expected.generation + 1};
 }
 
@@ -350,11 +360,14 @@ Result<void> SqliteStore::succeed(const Succession& s) {
   return {};
 }
 
-Result<void> SqliteStore::remove(const Uuid& uuid, const Version& expected) {
+Result<void> SqliteStore::remove(const Uuid& uuid, const Version& expected,
+                                 const Withdrawn& withdrawn) {
   VTPM_CHECK(check_expected(expected));
+  VTPM_CHECK(check_withdrawn(withdrawn));
   {
     VTPM_TRY(Transaction transaction, Transaction::begin(file_.db.get()));
     VTPM_CHECK(take_out(uuid, expected));
+    VTPM_CHECK(keep(withdrawn));
     VTPM_CHECK(transaction.commit());
   }
   empty_log();
@@ -377,6 +390,29 @@ Result<void> SqliteStore::discard(const Uuid& uuid) {
   }
   empty_log();
   return {};
+}
+
+Result<std::vector<Withdrawn>> SqliteStore::withdrawn() {
+  std::vector<Withdrawn> all;
+  Query q = query(Sql::withdrawn);
+  int rc = SQLITE_OK;
+  while ((rc = q.step()) == SQLITE_ROW) {
+    Withdrawn& one = all.emplace_back();
+    one.number = static_cast<std::uint64_t>(q.integer(0));
+    one.content = to_bytes(q.blob(1));
+    if (!check_withdrawn(one)) return damaged();
+  }
+  if (rc == SQLITE_TOOBIG) return damaged();
+  if (rc != SQLITE_DONE) return failed(rc);
+  return all;
+}
+
+Result<std::uint64_t> SqliteStore::last_withdrawn() {
+  Query q = query(Sql::last_withdrawn);
+  if (const int rc = q.step(); rc != SQLITE_ROW) return failed(rc);
+  const std::int64_t last = q.integer(0);
+  if (last < 0) return damaged();
+  return static_cast<std::uint64_t>(last);
 }
 
 Result<Bytes> SqliteStore::note() {

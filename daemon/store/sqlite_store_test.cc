@@ -120,11 +120,11 @@ TEST_F(SqliteFile, IsOpenInOneManagerAtATime) {
 
 TEST_F(SqliteFile, OfANewerVersionIsLeftAlone) {
   fill(1);
-  tamper("PRAGMA user_version = 8");
+  tamper("PRAGMA user_version = 9");
   const std::string before = read_file(path_);
   const auto result = open();
   EXPECT_FAILS(result, unsupported);
-  EXPECT_THAT(result.error().message, HasSubstr("schema version 8, this vtpmd knows 7"));
+  EXPECT_THAT(result.error().message, HasSubstr("schema version 9, this vtpmd knows 8"));
   EXPECT_THAT(result.error().hint, HasSubstr("upgrade vtpmd"));
   EXPECT_EQ(read_file(path_), before);
 }
@@ -136,7 +136,7 @@ TEST_F(SqliteFile, OfVersionOneComesOutWithoutVouchers) {
       "ALTER TABLE device DROP COLUMN voucher; ALTER TABLE device DROP COLUMN park_after_s; "
       "ALTER TABLE device DROP COLUMN role; ALTER TABLE device DROP COLUMN cert_profile; "
       "ALTER TABLE device DROP COLUMN taken_us; DROP TABLE note; DROP TABLE lineage; "
-      "PRAGMA user_version = 1");
+      "DROP TABLE withdrawn; PRAGMA user_version = 1");
   {
     const auto store = open_sqlite(path_);
     ASSERT_TRUE(store.has_value()) << store.error().message;
@@ -158,7 +158,7 @@ TEST_F(SqliteFile, OfVersionTwoComesOutWithoutTimesForParking) {
   tamper(
       "ALTER TABLE device DROP COLUMN park_after_s; ALTER TABLE device DROP COLUMN role; "
       "ALTER TABLE device DROP COLUMN cert_profile; ALTER TABLE device DROP COLUMN taken_us; "
-      "DROP TABLE lineage; PRAGMA user_version = 2");
+      "DROP TABLE lineage; DROP TABLE withdrawn; PRAGMA user_version = 2");
   const auto store = open_sqlite(path_);
   ASSERT_TRUE(store.has_value()) << store.error().message;
   auto record = (*store)->get(test_uuid(1));
@@ -174,7 +174,8 @@ TEST_F(SqliteFile, OfVersionThreeComesOutWithDevicesAlone) {
   fill(2);
   tamper(
       "ALTER TABLE device DROP COLUMN role; ALTER TABLE device DROP COLUMN cert_profile; "
-      "ALTER TABLE device DROP COLUMN taken_us; DROP TABLE lineage; PRAGMA user_version = 3");
+      "ALTER TABLE device DROP COLUMN taken_us; DROP TABLE lineage; DROP TABLE withdrawn; PRAGMA "
+      "user_version = 3");
   const auto store = open_sqlite(path_);
   ASSERT_TRUE(store.has_value()) << store.error().message;
   const auto record = (*store)->get(test_uuid(1));
@@ -219,7 +220,7 @@ TEST_F(SqliteFile, OfVersionFourComesOutWithoutLineage) {
   fill(2);
   tamper(
       "DROP TABLE lineage; ALTER TABLE device DROP COLUMN cert_profile; "
-      "ALTER TABLE device DROP COLUMN taken_us; PRAGMA user_version = 4");
+      "ALTER TABLE device DROP COLUMN taken_us; DROP TABLE withdrawn; PRAGMA user_version = 4");
   const auto store = open_sqlite(path_);
   ASSERT_TRUE(store.has_value()) << store.error().message;
   const auto record = (*store)->get(test_uuid(1));
@@ -237,7 +238,7 @@ TEST_F(SqliteFile, OfVersionFiveComesOutWithoutProfiles) {
   fill(2);
   tamper(
       "ALTER TABLE device DROP COLUMN cert_profile; ALTER TABLE device DROP COLUMN taken_us; "
-      "PRAGMA user_version = 5");
+      "DROP TABLE withdrawn; PRAGMA user_version = 5");
   const auto store = open_sqlite(path_);
   ASSERT_TRUE(store.has_value()) << store.error().message;
   auto record = (*store)->get(test_uuid(1));
@@ -251,7 +252,7 @@ TEST_F(SqliteFile, OfVersionFiveComesOutWithoutProfiles) {
 // What version 6 was: no snapshots.
 TEST_F(SqliteFile, OfVersionSixComesOutWithoutSnapshots) {
   fill(2);
-  tamper("ALTER TABLE device DROP COLUMN taken_us; PRAGMA user_version = 6");
+  tamper("ALTER TABLE device DROP COLUMN taken_us; DROP TABLE withdrawn; PRAGMA user_version = 6");
   const auto store = open_sqlite(path_);
   ASSERT_TRUE(store.has_value()) << store.error().message;
   auto record = (*store)->get(test_uuid(1));
@@ -263,6 +264,16 @@ TEST_F(SqliteFile, OfVersionSixComesOutWithoutSnapshots) {
   snapshot.taken_us = 1234567890123456;
   ASSERT_OK((*store)->create(snapshot));
   EXPECT_EQ((*store)->get(test_uuid(3))->taken_us, snapshot.taken_us);
+}
+
+// What version 7 was: nothing of devices that are gone.
+TEST_F(SqliteFile, OfVersionSevenComesOutWithNothingWithdrawn) {
+  fill(2);
+  tamper("DROP TABLE withdrawn; PRAGMA user_version = 7");
+  const auto store = open_sqlite(path_);
+  ASSERT_TRUE(store.has_value()) << store.error().message;
+  EXPECT_EQ(*(*store)->last_withdrawn(), 0U);
+  EXPECT_TRUE((*store)->withdrawn()->empty());
 }
 
 TEST_F(SqliteFile, OfAnotherProgramIsLeftAlone) {

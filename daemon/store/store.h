@@ -26,6 +26,7 @@ inline constexpr std::size_t kMaxStateBlob = std::size_t{256} * 1024;
 inline constexpr std::size_t kMaxLineage = std::size_t{64} * 1024;  // sealed
 inline constexpr std::size_t kMaxWrappedKey = 256;
 inline constexpr std::size_t kMaxVoucher = 256;
+inline constexpr std::size_t kMaxWithdrawn = 2048;
 inline constexpr std::size_t kMaxNote = std::size_t{64} * 1024;
 inline constexpr std::size_t kMaxText = 1024;       // owner, failure, id of a manager; no NUL
 inline constexpr std::uint8_t kMaxCertProfile = 3;  // privsep::IdentityProfile
@@ -102,6 +103,14 @@ struct Record {
   Bytes voucher;
 };
 
+// What is kept of a device that is gone, or that lost its identity; opaque. They are numbered from
+// 1 on, and never change.
+struct Withdrawn {
+  std::uint64_t number = 0;  // 0 = none
+  Bytes content;
+  bool operator==(const Withdrawn&) const = default;
+};
+
 class Store {
  public:
   virtual ~Store() = default;
@@ -139,6 +148,7 @@ class Store {
     std::uint8_t mode = 0;
     Bytes lineage{};             // empty = as it is; an identity and its lineage change together
     std::optional<Role> role{};  // the new settings.role; nothing = as it is
+    Withdrawn withdrawn{};       // kept of what it was; with the number that follows the last one
   };
   virtual std::vector<Result<Version>> commit_all(const std::vector<CommitRequest>& requests) = 0;
 
@@ -167,10 +177,15 @@ class Store {
     std::vector<std::pair<Uuid, Version>> gone;
   };
   virtual Result<void> succeed(const Succession& succession) = 0;
-  // Leaves a tombstone: the uuid is never used again.
-  virtual Result<void> remove(const Uuid& uuid, const Version& expected) = 0;
+  // Leaves a tombstone: the uuid is never used again. `withdrawn` as in CommitRequest.
+  virtual Result<void> remove(const Uuid& uuid, const Version& expected,
+                              const Withdrawn& withdrawn = {}) = 0;
   // The same for a record that cannot be read: whatever it holds.
   virtual Result<void> discard(const Uuid& uuid) = 0;
+
+  // All of them, in their order; and the number of the last one, 0 if there is none.
+  virtual Result<std::vector<Withdrawn>> withdrawn() = 0;
+  virtual Result<std::uint64_t> last_withdrawn() = 0;
 
   // What the caller notes of the store as a whole; opaque, empty at first.
   virtual Result<Bytes> note() = 0;

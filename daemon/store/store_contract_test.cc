@@ -529,6 +529,33 @@ TEST_P(StoreContract, DiscardNeedsNoVersionAndLeavesATombstone) {
   EXPECT_FAILS(store().create(test_record(1)), exists);
 }
 
+TEST_P(StoreContract, WhatIsWithdrawnIsKeptWithTheChangeThatItBelongsTo) {
+  for (unsigned n = 1; n <= 2; n++) ASSERT_OK(store().create(test_record(n)));
+  EXPECT_EQ(*store().last_withdrawn(), 0U);
+  const Withdrawn first{1, to_bytes(as_bytes("first"))}, second{2, to_bytes(as_bytes("second"))};
+  EXPECT_FAILS(store().remove(test_uuid(1), Version{"thief", 0, 0}, first), conflict);
+  EXPECT_TRUE(store().withdrawn()->empty());
+  ASSERT_OK(store().remove(test_uuid(1), Version{}, first));
+  Store::CommitRequest wiped{.uuid = test_uuid(2),
+                             .expected = Version{"thief", 0, 0},
+                             .state = {},
+                             .wrapped_key = {},
+                             .voucher = {},
+                             .withdrawn = second};
+  EXPECT_FALSE(store().commit_all({wiped}).front());
+  wiped.expected = {};
+  EXPECT_TRUE(store().commit_all({wiped}).front());
+  wiped.expected.generation = 1;
+  EXPECT_FALSE(store().commit_all({wiped}).front()) << "the number is taken";
+  EXPECT_EQ(store().get(test_uuid(2))->version.generation, 1U);
+  reopen();
+  EXPECT_EQ(*store().withdrawn(), (std::vector<Withdrawn>{first, second}));
+  EXPECT_EQ(*store().last_withdrawn(), 2U);
+  EXPECT_FAILS(store().remove(test_uuid(2), store().get(test_uuid(2))->version,
+                              {3, Bytes(kMaxWithdrawn + 1)}),
+               too_large);
+}
+
 TEST_P(StoreContract, ASoundStorePassesItsCheck) {
   EXPECT_TRUE(store().check().has_value());
   for (unsigned n = 1; n <= 130; n++) ASSERT_OK(store().create(test_record(n)));

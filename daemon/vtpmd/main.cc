@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <iostream>
 
 #include "api/server.h"
@@ -86,6 +87,16 @@ void describe(CLI::App& app, Options& o) {
                  "Endorsement keys of new identities: standard (RSA-2048, P-256, P-384), ecc "
                  "(without RSA) or full (the high ranges, too) (default: standard)")
       ->transform(CLI::CheckedTransformer(profiles).description(""));
+  app.add_option(
+         "--crl-url", o.manager.lists_at,
+         "URL of a folder in which the revocation lists of 'vtpmctl ca crl --folder' are "
+         "published: new certificates tell it (http:// or https://, at most 100 characters)")
+      ->check([](const std::string& url) {
+        const bool good = url.size() <= 100 && !url.ends_with('/') &&
+                          (url.starts_with("http://") || url.starts_with("https://")) &&
+                          std::ranges::all_of(url, [](char c) { return c > ' ' && c <= '~'; });
+        return good ? std::string() : "a URL of at most 100 characters, without / at its end";
+      });
   app.add_option("--admin-group", o.admin_group,
                  "Group that may use RUN-DIR/admin.sock (default: root alone)");
   app.add_option("--observe-group", o.observe_group,

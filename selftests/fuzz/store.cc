@@ -291,7 +291,7 @@ void use(const std::string& path) {
     const auto taken = records.acquire(record.uuid, record.version, "me");
     if (taken) FUZZ_CHECK(taken->epoch == record.version.epoch + 1);
     (void)records.set_failure(record.uuid, taken ? *taken : record.version, "why");
-    (void)records.remove(record.uuid, taken ? *taken : record.version);
+    (void)records.remove(record.uuid, taken ? *taken : record.version, {});
   }
   (void)store::check_sqlite(path);
 }

@@ -79,7 +79,7 @@ check "create delete list show" template ""
 check "db web web-2" template show ""
 check "" template create ""
 check "web web-2" template create x --from w
-check "export import init show" ca ""
+check "crl export import init show" ca ""
 check "export" ca e
 check "--csr" ca init --cs
 check "db" --socket /s show d

@@ -44,7 +44,7 @@ _vtpmctl() {
     --for) mapfile -t COMPREPLY < <(compgen -W "container vm open" -- "$cur"); return ;;
     --node) mapfile -t COMPREPLY < <(compgen -W "kernel socket" -- "$cur"); return ;;
     --compat) mapfile -t COMPREPLY < <(compgen -W "linux-hmac" -- "$cur"); return ;;
-    --socket | --socket-path | --measure | --root | --same-family | --crl | --csr | --proof)
+    --socket | --socket-path | --measure | --root | --same-family | --crl | --csr | --folder | --proof)
       mapfile -t COMPREPLY < <(compgen -f -- "$cur")
       compopt -o filenames 2>/dev/null
       return
@@ -122,12 +122,12 @@ _vtpmctl() {
         ;;
       host-key) words=rotate ;;
       ca)
-        if [[ $prev == @(export|import) ]]; then
+        if [[ $prev == @(export|import|crl) ]]; then
           mapfile -t COMPREPLY < <(compgen -f -- "$cur")
           compopt -o filenames 2>/dev/null
           return
         fi
-        words="show export init import"
+        words="show export init import crl"
         ;;
       help) words=$(_vtpmctl_words __complete verbs) ;;
     esac

@@ -106,6 +106,9 @@ Outcome<v1::CaRequestReply> Session::call(const v1::CaRequestRequest& request) {
 Outcome<v1::CaCertificateReply> Session::call(const v1::CaImportRequest& request) {
   return unary(*this, &v1::Admin::Stub::CaImport, request, environment_.call_timeout);
 }
+Outcome<v1::RevocationListsReply> Session::call(const v1::RevocationListsRequest& request) {
+  return unary(*this, &v1::Admin::Stub::RevocationLists, request, environment_.call_timeout);
+}
 
 Outcome<void> Session::watch(const v1::WatchRequest& request,
                              const std::function<bool(const v1::Event&)>& take) {

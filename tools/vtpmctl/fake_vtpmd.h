@@ -41,6 +41,7 @@ struct FakeState {
   std::vector<v1::DoctorReply::Check> checks;
   v1::VersionReply version;
   v1::CaCertificateReply root;
+  v1::RevocationListsReply lists;
   v1::LineageReply lineage;
   std::uint32_t held = 2;
   grpc::Status verdict;  // not OK: what every call gives
@@ -239,6 +240,12 @@ class FakeAdmin final : public v1::Admin::Service {
                         v1::CaCertificateReply* reply) override {
     VTPM_JUDGE("CaImport " + request->pem() + (request->keep_families() ? " keep" : ""));
     *reply = state_.root;
+    return grpc::Status::OK;
+  }
+  grpc::Status RevocationLists(Context* context, const v1::RevocationListsRequest* request,
+                               v1::RevocationListsReply* reply) override {
+    VTPM_JUDGE(fmt::format("RevocationLists {} {}", request->device(), request->days()));
+    *reply = state_.lists;
     return grpc::Status::OK;
   }
   grpc::Status RotateHostKey(Context* context, const v1::RotateHostKeyRequest*,

@@ -59,6 +59,7 @@ class Session {
   Outcome<v1::CaCertificateReply> call(const v1::CaInitRequest& request);
   Outcome<v1::CaRequestReply> call(const v1::CaRequestRequest& request);
   Outcome<v1::CaCertificateReply> call(const v1::CaImportRequest& request);
+  Outcome<v1::RevocationListsReply> call(const v1::RevocationListsRequest& request);
 
   // Gives each event to `take` until that says no or vtpmd ends the stream; both are no failure.
   Outcome<void> watch(const v1::WatchRequest& request,

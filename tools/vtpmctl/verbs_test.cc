@@ -5,7 +5,9 @@
 #include <fstream>
 
 #include "fake_vtpmd.h"
+#include "identity/authority.h"
 #include "identity/event.h"
+#include "identity/revocation_list.h"
 
 namespace vtpm::ctl {
 namespace {
@@ -554,6 +556,34 @@ TEST_F(Verbs, CaShowAndExport) {
   EXPECT_EQ(run({"ca"}), 2);
   EXPECT_EQ(run({"ca", "delete"}), 2);
   EXPECT_EQ(run({"ca", "show", file}), 2);
+}
+
+TEST_F(Verbs, CaCrlWritesListsAsPemAndByIssuer) {
+  const identity::Authority authority = *identity::Authority::create();
+  const auto issuer = identity::Issuer::load(authority.private_key(), authority.chain().front());
+  const auto der = identity::issue(*issuer, {});
+  ASSERT_TRUE(der);
+  auto* const list = state.lists.add_lists();
+  list->set_issuer_key("\xab\x01");
+  list->set_der(std::string(as_text(*der)));
+  state.lists.set_number(7);
+  EXPECT_EQ(run({"ca", "crl"}), 0) << err;
+  EXPECT_THAT(out, HasSubstr("BEGIN X509 CRL"));
+  const std::string file = root.path() / "lists.pem", folder = root.path() / "published";
+  EXPECT_EQ(run({"ca", "crl", file, "--folder", folder, "--device", "web", "--valid-days", "30"}),
+            0)
+      << err;
+  EXPECT_THAT(out, HasSubstr("1 list, number 7\n"));
+  std::ifstream written(folder + "/ab01.crl", std::ios::binary);
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(written), {}), as_text(*der));
+  state.lists.set_elsewhere(2);
+  EXPECT_EQ(run({"ca", "crl", "-o", "json"}), 0);
+  EXPECT_EQ(json()["elsewhere"], 2);
+  EXPECT_THAT(err, HasSubstr("2 revoked certificates are in no list"));
+  EXPECT_THAT(state.calls,
+              ElementsAre("RevocationLists  7", "RevocationLists web 30", "RevocationLists  7"));
+  EXPECT_EQ(run({"ca", "show", "--device", "web"}), 2);
+  EXPECT_EQ(run({"ca", "crl", "--valid-days", "0"}), 2);
 }
 
 TEST_F(Verbs, CaInitAndImportSayWhatIsAskedFor) {

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <filesystem>
+
 #include "base/bytes.h"
+#include "identity/revocation_list.h"
 #include "input_file.h"
 #include "output_file.h"
 #include "terminal_text.h"
@@ -17,6 +20,9 @@ struct Options {
   std::uint32_t days = 0;
   std::string request;
   bool keep_families = false;
+  std::string folder;
+  std::string device;
+  std::uint32_t valid_days = 7;
 };
 
 constexpr std::int64_t kNoEnd = 253402300799;  // 9999-12-31T23:59:59Z, RFC 5280, 4.1.2.5
@@ -126,6 +132,72 @@ Exit init(Session& session, const Options& options) {
   return change(session, request);
 }
 
+// DER, each in a file of the name that certificates tell.
+Outcome<void> write_lists(Session& session, const std::string& folder,
+                          const v1::RevocationListsReply& reply) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error)
+    return failure(Exit::failed,
+                   fmt::format("cannot make the folder {}: {}", folder, error.message()));
+  for (const auto& list : reply.lists()) {
+    const std::string path = folder + "/" + to_hex(as_bytes(list.issuer_key())) + ".crl";
+    if (auto done = write_file(path, list.der()); !done) return done;
+    session.say("wrote " + printable(path) + "\n");
+  }
+  return {};
+}
+
+Outcome<std::string> lists_as_pem(const v1::RevocationListsReply& reply) {
+  std::string all;
+  for (const auto& list : reply.lists()) {
+    const auto pem = identity::list_to_pem(as_bytes(list.der()));
+    if (!pem) return failure(Exit::failed, pem.error().message);
+    all += *pem;
+  }
+  return all;
+}
+
+Json to_json(const v1::RevocationListsReply& reply, const std::string& pem) {
+  Json lists = Json::array();
+  for (const auto& list : reply.lists())
+    lists.push_back(
+        {{"issuer_key", to_hex(as_bytes(list.issuer_key()))}, {"entries", list.entries()}});
+  return {
+      {"number", reply.number()}, {"elsewhere", reply.elsewhere()}, {"lists", lists}, {"crl", pem}};
+}
+
+Exit crl(Session& session, const Options& options) {
+  v1::RevocationListsRequest request;
+  request.set_device(options.device);
+  request.set_days(options.valid_days);
+  const auto reply = session.call(request);
+  if (!reply) return session.report(reply.error());
+  const auto pem = lists_as_pem(*reply);
+  if (!pem) return session.report(pem.error());
+  if (!options.folder.empty()) {
+    if (const auto done = write_lists(session, options.folder, *reply); !done)
+      return session.report(done.error());
+  }
+  if (!options.file.empty()) {
+    if (const auto done = write_file(options.file, *pem); !done)
+      return session.report(done.error());
+    session.say(fmt::format("wrote {}: {} {}, number {}\n", printable(options.file),
+                            reply->lists_size(), reply->lists_size() == 1 ? "list" : "lists",
+                            reply->number()));
+  }
+  if (session.json())
+    session.print_json(to_json(*reply, *pem));
+  else if (options.file.empty() && options.folder.empty())
+    session.print(*pem);
+  if (reply->elsewhere() > 0)
+    session.hint(
+        fmt::format("{} revoked certificates are in no list: their issuers' keys are on "
+                    "other hosts",
+                    reply->elsewhere()));
+  return Exit::ok;
+}
+
 // Each option belongs to one action.
 Outcome<void> check(const Options& options) {
   const auto misplaced = [](const char* what) -> Outcome<void> {
@@ -137,6 +209,10 @@ Outcome<void> check(const Options& options) {
     return misplaced("--common-name, --organization, --days and --csr are of 'ca init'");
   if (options.keep_families && options.action != "import")
     return misplaced("--keep-families is of 'ca import'");
+  const bool of_lists =
+      !options.folder.empty() || !options.device.empty() || options.valid_days != 7;
+  if (of_lists && options.action != "crl")
+    return misplaced("--folder, --device and --valid-days are of 'ca crl'");
   if (options.days != 0 && !options.request.empty())
     return misplaced("who signs the request says how long the certificate is valid, not --days");
   if (!options.file.empty() && options.action == "show")
@@ -152,6 +228,7 @@ Exit act(Session& session, const Options& options) {
   if (const auto good = check(options); !good) return session.report(good.error());
   if (options.action == "init") return init(session, options);
   if (options.action == "import") return import(session, options);
+  if (options.action == "crl") return crl(session, options);
   return show_or_export(session, options);
 }
 
@@ -162,12 +239,12 @@ Action declare_ca(Arguments& arguments) {
   arguments
       .text("ACTION", options->action,
             "show: what it is; export: write the root as PEM; init: make one, or ask for a "
-            "certificate; import: take that")
+            "certificate; import: take that; crl: make the revocation lists")
       .required()
-      .one_of({"show", "export", "init", "import"});
+      .one_of({"show", "export", "init", "import", "crl"});
   arguments.text("FILE", options->file,
-                 "where export writes to, standard output if none is given; what import reads: "
-                 "PEM");
+                 "where export and crl write to, standard output if none is given; what import "
+                 "reads: PEM");
   arguments.text("--common-name", options->common_name, "of init: who the authority is");
   arguments.text("--organization", options->organization, "of init: whose it is");
   arguments.number("--days", options->days, "of init: how long its root is valid; 0 = without end")
@@ -176,6 +253,11 @@ Action declare_ca(Arguments& arguments) {
                  "of init: write a request here, for a certificate below a root of yours");
   arguments.flag("--keep-families", options->keep_families,
                  "of import: those that there are stay under the authority of before");
+  arguments.text("--folder", options->folder,
+                 "of crl: write each list here, DER, as certificates with --crl-url name it");
+  arguments.text("--device", options->device, "of crl: those above this device alone");
+  arguments.number("--valid-days", options->valid_days, "of crl: when the next ones are due")
+      .between(1, 3650);
   return [options](Session& session) { return act(session, *options); };
 }
 

@@ -156,19 +156,22 @@ constexpr Verb kVerbs[] = {
      "Examples:\n"
      "  vtpmctl host-key rotate\n",
      declare_host_key},
-    {"ca", "Show, export or set up the certificate authority of this host.",
+    {"ca", "Show, export or set up the certificate authority of this host; revocation lists.",
      "Its root vouches for the families of the host's devices, and they for their keys: give it "
      "to\n"
      "those who verify them, and let them compare the fingerprint. The host makes a root of its "
      "own\n"
      "at the first need. 'init' makes it with a name of yours; 'init --csr' asks for a "
      "certificate\n"
-     "below a root of yours, 'import' takes it. No key ever leaves vtpmd.\n\n"
+     "below a root of yours, 'import' takes it. No key ever leaves vtpmd. 'crl' lists what is "
+     "gone.\n\n"
      "Examples:\n"
      "  vtpmctl ca show\n"
      "  vtpmctl ca export host-root.pem\n"
      "  vtpmctl ca init --common-name 'rack 7' --organization Example --days 3650\n"
-     "  vtpmctl ca init --csr host.csr && vtpmctl ca import signed-with-chain.pem\n",
+     "  vtpmctl ca init --csr host.csr && vtpmctl ca import signed-with-chain.pem\n"
+     "  vtpmctl ca crl lists.pem && vtpmctl verify web-certs --root host-root.pem --crl "
+     "lists.pem\n",
      declare_ca},
     {"lineage", "Show what a device descends from, and what descends from it.",
      "The family of the device, as far as this host knows it: each event made one out of "
