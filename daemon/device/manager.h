@@ -200,7 +200,8 @@ class Manager {
   struct Revocations;
   Result<Revocations> collect_revocations(const std::string& device);
   // manager_snapshot.cc
-  std::vector<Device*> snapshots_of(const std::string& device);
+  // Also those that are damaged.
+  [[nodiscard]] std::vector<View> snapshots_of(const std::string& device) const;
   Result<View> take_snapshot(const std::string& name);
   struct WayBack {
     Device* device = nullptr;

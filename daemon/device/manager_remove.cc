@@ -33,10 +33,10 @@ Result<void> Manager::remove(const std::string& name, bool release_number, bool 
                                    snapshots.size() == 1 ? "" : "s"),
                        "'vtpmctl snapshot list " + view.settings.name +
                            "' shows them; --force deletes them, too"));
-    for (const Device* snapshot : snapshots) {
-      if (auto gone = remove_record(snapshot->uuid()); !gone)
+    for (const View& snapshot : snapshots) {
+      if (auto gone = remove_record(snapshot.uuid); !gone)
         return done(tl::unexpected<Error>(std::move(gone).error()));
-      forget(snapshot->view());
+      forget(snapshot);
     }
     if (auto gone = remove_record(d.uuid()); !gone)
       return done(tl::unexpected<Error>(std::move(gone).error()));
@@ -53,6 +53,7 @@ void Manager::forget(const View& view) {
   bulletin_.forget(view.uuid);
   names_.erase(view.settings.name);
   devices_.erase(view.uuid);
+  damaged_.erase(view.uuid);
   bulletin_.post(Notice::Kind::deleted, view);
 }
 
@@ -75,16 +76,14 @@ Result<View> Manager::remove_damaged(const std::string& name_or_uuid) {
   std::optional<Uuid> uuid = Uuid::parse(name_or_uuid);
   if (const auto name = names_.find(name_or_uuid); name != names_.end()) uuid = name->second;
   View view = damaged_.at(*uuid);
-  for (const Device* snapshot : snapshots_of(view.settings.name)) {
-    VTPM_CHECK(remove_record(snapshot->uuid()));
-    forget(snapshot->view());
+  for (const View& snapshot : snapshots_of(view.settings.name)) {
+    VTPM_CHECK(remove_record(snapshot.uuid));
+    forget(snapshot);
   }
   VTPM_CHECK(remove_record(view.uuid));
   event_logs_->remove(view.uuid, view.settings.name);
   if (kernel_) (void)kernel_->destroy(view.uuid);
-  names_.erase(view.settings.name);
-  damaged_.erase(view.uuid);
-  bulletin_.post(Notice::Kind::deleted, view);
+  forget(view);
   return view;
 }
 

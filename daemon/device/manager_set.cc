@@ -53,7 +53,7 @@ Result<View> Manager::generalize(const std::string& name) {
     if (!snapshots.empty())
       return done(fail(ErrorCode::failed_precondition,
                        "the device has a snapshot, which holds its keys and secrets: " +
-                           snapshots.front()->record().settings.name,
+                           snapshots.front().settings.name,
                        "'vtpmctl snapshot delete' wipes it"));
     done(d.generalize());
   });

@@ -27,13 +27,15 @@ std::uint64_t microseconds_now() {
 
 }  // namespace
 
-std::vector<Device*> Manager::snapshots_of(const std::string& device) {
+std::vector<View> Manager::snapshots_of(const std::string& device) const {
   const std::string prefix = device + "@";
-  std::vector<Device*> snapshots;
+  std::vector<View> snapshots;
   for (auto it = names_.lower_bound(prefix); it != names_.end() && it->first.starts_with(prefix);
-       ++it)
-    if (const auto found = devices_.find(it->second); found != devices_.end())
-      snapshots.push_back(found->second.get());
+       ++it) {
+    const auto damaged = damaged_.find(it->second);
+    snapshots.push_back(damaged != damaged_.end() ? damaged->second
+                                                  : devices_.at(it->second)->view());
+  }
   return snapshots;
 }
 
@@ -55,8 +57,8 @@ Result<View> Manager::take_snapshot(const std::string& name) {
   VTPM_TRY(const Uuid uuid, Uuid::random());
   VTPM_TRY(store::Record record, device->copy(uuid, settings));
   record.taken_us = microseconds_now();  // and later than the others, whatever the clock does
-  for (const Device* other : snapshots_of(device->record().settings.name))
-    record.taken_us = std::max(record.taken_us, other->record().taken_us + 1);
+  for (const View& other : snapshots_of(device->record().settings.name))
+    record.taken_us = std::max(record.taken_us, other.taken_us + 1);
   auto added = add(record);
   archive_->vault().forget(uuid);  // its key is not needed before somebody uses it
   if (!added) return tl::unexpected<Error>(std::move(added).error());
@@ -73,10 +75,10 @@ Result<Manager::WayBack> Manager::way_back(const std::string& snapshot, bool del
   way.snapshot = to->uuid();
   VTPM_TRY(way.device, find(device_part(name)));
   std::string names;
-  for (const Device* other : snapshots_of(device_part(name))) {
-    if (other->record().taken_us <= to->record().taken_us) continue;
-    way.newer.push_back(other->uuid());
-    names += (names.empty() ? "" : ", ") + other->record().settings.name;
+  for (const View& other : snapshots_of(device_part(name))) {  // a damaged one is of no time
+    if (other.taken_us <= to->record().taken_us) continue;
+    way.newer.push_back(other.uuid);
+    names += (names.empty() ? "" : ", ") + other.settings.name;
   }
   if (!way.newer.empty() && !delete_newer)
     return fail(ErrorCode::failed_precondition,
