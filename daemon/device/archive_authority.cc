@@ -29,6 +29,7 @@ Result<std::vector<const identity::Authority*>> Archive::authorities() {
     VTPM_CHECK(load_authorities(note));
   }
   std::vector<const identity::Authority*> all;
+  all.reserve(authorities_.size());
   for (const identity::Authority& one : authorities_) all.push_back(&one);
   return all;
 }

@@ -26,8 +26,11 @@ Result<std::vector<Manager::Descent::Certificate>> certificates_of(
   std::vector<Manager::Descent::Certificate> out;
   std::map<std::string, int> used;
   for (const Bytes& certificate : lineage.certificates) {
-    VTPM_TRY(std::string name, identity::key_name(certificate));
-    name = &certificate == &lineage.certificates.back() ? "iak" : "ek-" + name;
+    std::string name = "iak";
+    if (&certificate != &lineage.certificates.back()) {
+      VTPM_TRY(const std::string kind, identity::key_name(certificate));
+      name = "ek-" + kind;
+    }
     if (const int before = used[name]++; before > 0) name += fmt::format("-{}", before + 1);
     VTPM_TRY(std::string pem, identity::to_pem(certificate));
     out.push_back({std::move(name), std::move(pem)});

@@ -56,6 +56,7 @@ Result<Authority> Authority::certified(ByteView private_key,
   if (X509_get0_subject_key_id(own) == nullptr)
     return refuse("the certificate has no subjectKeyIdentifier");
   std::vector<Bytes> chain;
+  chain.reserve(found.size() + 1);
   for (const Certificate& one : found) chain.push_back(to_der<Bytes>(one.get(), i2d_X509));
   VTPM_TRY(Authority authority, load(private_key, chain));
   // A family and one below it are tried, so that a path that is too short shows now.

@@ -33,8 +33,7 @@ bool add(X509_CRL* list, const Revoked& one) {
           1 ||
       X509_CRL_add0_revoked(list, entry.get()) != 1)
     return false;
-  (void)entry.release();  // the list has it
-  return true;
+  return entry.release() != nullptr;  // the list has it
 }
 
 }  // namespace
