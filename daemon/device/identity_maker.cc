@@ -14,7 +14,8 @@ Result<void> IdentityMaker::start(NewIdentity identity, const privsep::Manufactu
                                   Done done) {
   if (busy()) return fail(ErrorCode::busy, "an identity is being made", "try again in a moment");
   certified_ = false;
-  made_.clear();
+  goes_on_running_ = !order.running.empty();
+  made_ = {};
   VTPM_CHECK(worker_.start(order));
   identity_ = std::move(identity);
   done_ = std::move(done);
@@ -30,8 +31,9 @@ void IdentityMaker::on_message(const privsep::Message& message) {
     if (!worker_.send(*std::move(certificates)))
       worker_.kill_for("it does not take its certificates");
   } else if (const auto* made = std::get_if<privsep::Manufactured>(&message);
-             made != nullptr && certified_ && made_.empty()) {
-    made_ = made->permanent;
+             made != nullptr && certified_ && made_.permanent.empty() &&
+             made->volatile_state.empty() != goes_on_running_) {
+    made_ = *made;
     worker_.expect_end();
   } else if (const auto* failed = std::get_if<privsep::Failed>(&message)) {
     worker_.blame(failed->reason);
@@ -42,7 +44,8 @@ void IdentityMaker::on_message(const privsep::Message& message) {
 
 void IdentityMaker::on_died(int /*wait_status*/) {
   const Done done = std::exchange(done_, nullptr);
-  MadeIdentity made{std::exchange(made_, {}), {}};
+  auto [permanent, volatile_state] = std::exchange(made_, {});
+  MadeIdentity made{std::move(permanent), std::move(volatile_state)};
   if (!made.permanent.empty()) made.lineage = identity::encode(identity_->lineage());
   identity_.reset();
   const std::string& why = worker_.failure();

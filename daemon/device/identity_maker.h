@@ -20,8 +20,9 @@ namespace vtpm::device {
 
 // What becomes of a record together.
 struct MadeIdentity {
-  SecretBytes permanent;  // libtpms permanent state
-  SecretBytes lineage;    // identity::Lineage, encoded
+  SecretBytes permanent;         // libtpms permanent state
+  SecretBytes volatile_state{};  // of a copy that goes on running; empty = powered off
+  SecretBytes lineage{};         // identity::Lineage, encoded
 };
 
 class IdentityMaker {
@@ -44,7 +45,8 @@ class IdentityMaker {
   Done done_;
   std::optional<NewIdentity> identity_;
   bool certified_ = false;
-  SecretBytes made_;
+  bool goes_on_running_ = false;
+  privsep::Manufactured made_;
   WorkerProcess worker_;
 };
 

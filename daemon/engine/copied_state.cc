@@ -66,4 +66,25 @@ Result<SecretBytes> close_copy(ByteView permanent, ByteView owner_auth) {
   return closed;
 }
 
+Result<SecretBytes> take_running_part(ByteView volatile_state) {
+  VTPM_TRY(const VolatileLayout v, parse_volatile(volatile_state));
+  SecretBytes part;
+  if (volatile_state[v.started] == kNo) return part;
+  const bool open = volatile_state[v.platform_enabled] != kNo && v.platform_auth.size == 0;
+  SecretWriter(part).u8(open ? 1 : 0).bytes(volatile_state.subspan(v.pcrs.offset, v.pcrs.size));
+  return part;
+}
+
+Result<SecretBytes> put_running_part(ByteView volatile_state, ByteView part) {
+  VTPM_TRY(const VolatileLayout v, parse_volatile(volatile_state));
+  // As long as those of the same banks.
+  if (v.pcrs.size == 0 || part.size() != 1 + v.pcrs.size || volatile_state[v.started] == kNo)
+    return fail(ErrorCode::corrupt, "the PCRs of the source are not those of its permanent state");
+  SecretBytes running = to_secret(volatile_state);
+  if (part.front() == kNo) running[v.platform_enabled] = kNo;
+  std::ranges::copy(part.subspan(1), running.begin() + static_cast<std::ptrdiff_t>(v.pcrs.offset));
+  VTPM_CHECK(rehash_volatile(running));
+  return running;
+}
+
 }  // namespace vtpm::engine

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The permanent state of a TPM that is to become another TPM's (a clone): what no command of the
-// TPM does to it. Which order the steps come in, worker/rebase.h says.
+// The state of a TPM that is to become another TPM's (a clone): what no command of the TPM does to
+// it. Which order the steps come in, worker/rebase.h says.
 //
 // Blobs come from the store and are untrusted. Source: state_blob.h.
 #pragma once
@@ -32,5 +32,14 @@ Result<void> keep_guesses(MutableByteView permanent, ByteView predecessor);
 // The owner's authorization as it was, a random state of the generator, and a clock that says that
 // it may have been set back.
 Result<SecretBytes> close_copy(ByteView permanent, ByteView owner_auth);
+
+// What of a running TPM goes along with a copy of its permanent state: the PCRs, and whether
+// everybody has the platform hierarchy. Nothing secret, and no session or loaded key. Empty: it
+// waits for TPM2_Startup.
+Result<SecretBytes> take_running_part(ByteView volatile_state);
+
+// The volatile state of a TPM that was just started, with that part of another one. A platform
+// hierarchy that its firmware had closed, in whatever way, is disabled.
+Result<SecretBytes> put_running_part(ByteView volatile_state, ByteView part);
 
 }  // namespace vtpm::engine

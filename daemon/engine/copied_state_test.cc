@@ -137,6 +137,84 @@ TEST_F(CopiedState, WhatIsNeededOfAPredecessorComesEarly) {
   EXPECT_FALSE(keep_guesses(kept, {}));
 }
 
+// A copy that goes on running has the PCRs of its source, and nothing else that was loaded there.
+TEST_F(CopiedState, TakesThePcrsOfARunningTpmAlong) {
+  SecretBytes part;
+  Bytes measured, permanent;
+  {
+    auto source = must_start({Origin::restore, state_});
+    EXPECT_TRUE(take_running_part(*source->volatile_state()).value().empty()) << "not started yet";
+    ASSERT_EQ(startup(*source), 0U);
+    ASSERT_EQ(pcr_extend(*source, 10, 0x42), 0U);
+    ASSERT_EQ(start_session(*source).rc, 0U);
+    ASSERT_EQ(create_primary(*source, kEndorsement).rc, 0U);
+    measured = pcr_read(*source, 10);
+    part = *take_running_part(*source->volatile_state());
+    ASSERT_FALSE(part.empty());
+  }
+  SecretBytes running, copy;
+  {
+    auto tpm = must_start({Origin::restore, state_});
+    ASSERT_EQ(startup(*tpm), 0U);
+    copy = *tpm->permanent();
+    running = *put_running_part(*tpm->volatile_state(), part);
+  }
+  auto tpm = must_start({.origin = Origin::restore, .permanent = copy, .volatile_state = running});
+  EXPECT_EQ(pcr_read(*tpm, 10), measured);
+  EXPECT_EQ(pcr_read(*tpm, 11), Bytes(32)) << "never extended";
+  for (const std::uint32_t loaded : {0x02000000U, 0x80000000U}) {
+    const Reply list = run(*tpm, 0x17a, {}, 0, Parameters().u32(1).u32(loaded).u32(8).bytes);
+    ASSERT_EQ(list.rc, 0U);
+    EXPECT_EQ(load_be32(list.body.data() + 5), 0U) << std::hex << loaded;
+  }
+  EXPECT_NE(startup(*tpm), 0U) << "it was started before";
+}
+
+// Whoever made it impossible for clients, by an authorization or by switching it off.
+TEST_F(CopiedState, AClosedPlatformHierarchyStaysClosed) {
+  enum class Platform : std::uint8_t { open, authorization, disabled };
+  for (const auto platform : {Platform::open, Platform::authorization, Platform::disabled}) {
+    SecretBytes part;
+    {
+      auto source = must_start({Origin::restore, state_});
+      ASSERT_EQ(startup(*source), 0U);
+      if (platform == Platform::authorization) {
+        ASSERT_EQ(run(*source, 0x129, {kPlatform}, 1, Parameters().sized(as_bytes("p")).bytes).rc,
+                  0U);
+      } else if (platform == Platform::disabled) {
+        ASSERT_EQ(run(*source, 0x121, {kPlatform}, 1, Parameters().u32(kPlatform).u8(0).bytes).rc,
+                  0U);
+      }
+      part = *take_running_part(*source->volatile_state());
+    }
+    SecretBytes running, copy;
+    {
+      auto tpm = must_start({Origin::restore, state_});
+      ASSERT_EQ(startup(*tpm), 0U);
+      copy = *tpm->permanent();
+      running = *put_running_part(*tpm->volatile_state(), part);
+    }
+    auto tpm =
+        must_start({.origin = Origin::restore, .permanent = copy, .volatile_state = running});
+    EXPECT_EQ(create_primary(*tpm, kPlatform).rc == 0, platform == Platform::open);
+    EXPECT_EQ(create_primary(*tpm, kEndorsement).rc, 0U);
+  }
+}
+
+TEST_F(CopiedState, PcrsThatAreNoneAreRefused) {
+  auto tpm = must_start({Origin::restore, state_});
+  const SecretBytes waiting = *tpm->volatile_state();
+  ASSERT_EQ(startup(*tpm), 0U);
+  const SecretBytes started = *tpm->volatile_state();
+  const SecretBytes part = *take_running_part(started);
+  EXPECT_TRUE(put_running_part(started, part));
+  EXPECT_FALSE(put_running_part(waiting, part));
+  EXPECT_FALSE(put_running_part(started, {}));
+  EXPECT_FALSE(put_running_part(started, ByteView(part).first(part.size() - 1)));
+  EXPECT_FALSE(put_running_part(ByteView(started).first(60), part));
+  EXPECT_FALSE(take_running_part(ByteView(started).first(60)));
+}
+
 TEST_F(CopiedState, WhatIsNoIdentityIsRefused) {
   EXPECT_EQ(open_copy(*make_blank(state_)).error().code, ErrorCode::corrupt);
   EXPECT_FALSE(open_copy({}));

@@ -87,6 +87,14 @@ class Walk {
     in_.u8();
     pass(in_.u16());
   }
+  // The same, for who needs all of it as it is.
+  Field whole_block() {
+    bool inside = false;
+    const std::size_t end = open_block(inside);
+    const Field block{offset(), inside && ok() ? end - offset() : 0};
+    close_block(end);
+    return block;
+  }
   // The same, to be read inside: the offset of its end. `inside` false = the block is absent.
   std::size_t open_block(bool& inside) {
     inside = in_.u8() != 0;
@@ -334,7 +342,7 @@ Result<VolatileLayout> parse_volatile(ByteView blob) {
   w.skip_block();  // self-heal timers
   w.skip_block();  // NV
   w.skip_block();  // objects
-  w.skip_block();  // PCRs
+  v.pcrs = w.whole_block();
   w.skip_block();  // sessions
   w.u8();          // failure mode
   w.u8();          // established

@@ -54,6 +54,7 @@ struct VolatileLayout : StateFields {
   Field drbg_seed;
   std::size_t started = 0;     // u8: TPM2_Startup was done
   std::size_t host_clock = 0;  // u64: milliseconds on the host's clock when this was written
+  Field pcrs;                  // content of a block; a UINT16 length is before it, too
   // Of the first length word; three TPM2B in a row: endorsement, storage, platform seed.
   std::size_t seed_copies = 0;
 };

@@ -30,7 +30,9 @@ enum class Type : std::uint16_t {
   manufacture = 12,
   made_keys = 13,
   certificates = 14,
-  manufactured = 15,  // from 20 on: fork_messages.cc
+  manufactured = 15,
+  tell_running = 16,
+  running = 17,  // from 20 on: fork_messages.cc
 };
 
 constexpr std::size_t kMaxText = 512;
@@ -69,6 +71,12 @@ std::vector<Bytes> list(Reader& in) {
 SecretBytes permanent_or_none(Reader& in) {
   const ByteView state = in.sized32();
   if (state.size() > kMaxPermanentState) in.fail();
+  return to_secret(state);
+}
+
+SecretBytes volatile_or_none(Reader& in) {
+  const ByteView state = in.sized32();
+  if (state.size() > kMaxVolatileState) in.fail();
   return to_secret(state);
 }
 
@@ -158,7 +166,7 @@ SecretBytes encode(const Message& message) {
                    head(Type::manufacture);
                    w.u8(u8(m.profile)).sized16(m.authorization).bytes(m.event).bytes(m.policy);
                    w.sized16(m.endorsement_seed).sized32(m.copy).u8(u8(m.fresh_storage));
-                   w.u32(m.steps).sized16(m.predecessor);
+                   w.u32(m.steps).sized16(m.predecessor).sized32(m.running);
                  },
                  [&](const MadeKeys& m) {
                    head(Type::made_keys);
@@ -173,7 +181,12 @@ SecretBytes encode(const Message& message) {
                  },
                  [&](const Manufactured& m) {
                    head(Type::manufactured);
-                   w.sized32(m.permanent);
+                   w.sized32(m.permanent).sized32(m.volatile_state);
+                 },
+                 [&](const TellRunning&) { head(Type::tell_running); },
+                 [&](const Running& m) {
+                   head(Type::running);
+                   w.sized32(m.part);
                  },
              },
              message);
@@ -251,6 +264,7 @@ Result<Message> decode(ByteView bytes) {
       m.steps = in.u32();
       m.predecessor = to_secret(in.sized16());
       if (m.steps == 0 || m.steps > kMaxSteps || m.predecessor.size() > kMaxPredecessor) in.fail();
+      m.running = volatile_or_none(in);
       message = std::move(m);
       break;
     }
@@ -274,7 +288,14 @@ Result<Message> decode(ByteView bytes) {
       message = std::move(m);
       break;
     }
-    case Type::manufactured: message = Manufactured{permanent(in)}; break;
+    case Type::manufactured: {
+      Manufactured m{permanent(in)};
+      m.volatile_state = volatile_or_none(in);
+      message = std::move(m);
+      break;
+    }
+    case Type::tell_running: message = TellRunning{}; break;
+    case Type::running: message = Running{volatile_or_none(in)}; break;
     default: in.fail(); break;
   }
   if (!in.done()) return fail(ErrorCode::corrupt, "message between processes: malformed");

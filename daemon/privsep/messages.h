@@ -24,6 +24,8 @@
 //                            <- MadeKeys | Failed   to be certified
 //   Certificates             ->
 //                            <- Manufactured        and it ends
+//   TellRunning              ->                     at any time between two commands
+//                            <- Running
 #pragma once
 
 #include <array>
@@ -89,7 +91,10 @@ struct Manufacture {
   // Of the TPM whose place the copy takes: the beginning of its permanent state, for what wrong
   // guesses have cost there (engine/copied_state.h). Empty: the copy takes nobody's place.
   SecretBytes predecessor{};
+  SecretBytes running{};  // of the TPM that was copied (Running); empty = it goes without
 };
+// What of the device goes along with a copy of it.
+struct TellRunning {};
 struct Certificates {
   std::vector<Bytes> certificates;  // X.509, DER; in the order of the keys
   Bytes chain;                      // what is between them and the root
@@ -134,16 +139,20 @@ struct MadeKeys {
   std::vector<Bytes> keys;  // TPMT_PUBLIC; the attestation key is the last one
 };
 struct Manufactured {
-  SecretBytes permanent;  // libtpms permanent state, powered off in order
+  SecretBytes permanent;         // libtpms permanent state
+  SecretBytes volatile_state{};  // if it got a `running` part; empty = powered off in order
+};
+struct Running {
+  SecretBytes part;  // engine/copied_state.h; empty = it waits for TPM2_Startup
 };
 struct Stopped {
   std::uint64_t sequence = 0;
   bool asked_by_host = false;  // the socket's control channel said SHUTDOWN
 };
 
-using Message =
-    std::variant<Start, Stop, Committed, Refused, Ready, Failed, Commit, Denied, Stopped, Adopt,
-                 TakeIdentity, Manufacture, MadeKeys, Certificates, Manufactured>;
+using Message = std::variant<Start, Stop, Committed, Refused, Ready, Failed, Commit, Denied,
+                             Stopped, Adopt, TakeIdentity, Manufacture, MadeKeys, Certificates,
+                             Manufactured, TellRunning, Running>;
 
 // A crash is a death by the worker's own fault, not a SIGKILL or SIGTERM from outside.
 bool is_crash(int wait_status);

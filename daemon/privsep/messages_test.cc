@@ -65,7 +65,7 @@ std::vector<Message> one_of_each() {
   all.emplace_back(Manufacture{IdentityProfile::ecc, SecretBytes(32, std::byte{1}), filled(2),
                                filled(3), SecretBytes(64, std::byte{4}),
                                to_secret(as_bytes("a copy")), true, 7,
-                               to_secret(as_bytes("a predecessor"))});
+                               to_secret(as_bytes("a predecessor")), to_secret(as_bytes("PCRs"))});
   all.emplace_back(MadeKeys{0x49424d00,
                             "SW TPM",
                             0x20191023,
@@ -74,6 +74,9 @@ std::vector<Message> one_of_each() {
                             {to_bytes(as_bytes("one key")), to_bytes(as_bytes("another"))}});
   all.emplace_back(Certificates{{to_bytes(as_bytes("certificate"))}, to_bytes(as_bytes("chain"))});
   all.emplace_back(Manufactured{to_secret(as_bytes("permanent"))});
+  all.emplace_back(Manufactured{to_secret(as_bytes("permanent")), to_secret(as_bytes("volatile"))});
+  all.emplace_back(TellRunning{});
+  all.emplace_back(Running{to_secret(as_bytes("PCRs"))});
   return all;
 }
 
@@ -158,7 +161,8 @@ TEST(Messages, ValuesThatNoSenderMeansAreRefused) {
   for (unsigned type = 0; type < 300; type++) {
     Bytes only_type;
     Writer(only_type).u16(static_cast<std::uint16_t>(type));
-    EXPECT_EQ(decode(only_type).has_value(), type == 10) << type;  // Adopt
+    EXPECT_EQ(decode(only_type).has_value(), type == 10 || type == 16)
+        << type;  // Adopt, TellRunning
     EXPECT_EQ(decode_fork(only_type).has_value(), type == 25 || type == 27) << type;
   }
 }
@@ -173,6 +177,7 @@ TEST(Messages, AnIdentityHasFewKeysAndSmallCertificates) {
   EXPECT_FALSE(fits({Bytes()}));
   EXPECT_FALSE(decode(encode(Message{Manufactured{}}))) << "no state at all";
   EXPECT_FALSE(decode(encode(Message{TakeIdentity{SecretBytes(kMaxPermanentState + 1)}})));
+  EXPECT_FALSE(decode(encode(Message{Running{SecretBytes(kMaxVolatileState + 1)}})));
 }
 
 TEST(Messages, WhatARollbackAddsIsLimited) {
@@ -189,6 +194,7 @@ TEST(Messages, WhatARollbackAddsIsLimited) {
   Manufacture largest{IdentityProfile::ecc, SecretBytes(32), {}, {}};
   largest.copy = SecretBytes(kMaxPermanentState);
   largest.predecessor = SecretBytes(kMaxPredecessor);
+  largest.running = SecretBytes(kMaxVolatileState);
   EXPECT_LE(encode(Message{largest}).size(), kMaxMessage);
 }
 

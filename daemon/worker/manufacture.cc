@@ -130,12 +130,27 @@ Result<Rebased> begin(const privsep::Manufacture& order) {
   return Rebased{std::move(tpm), {}};
 }
 
+// Powered on, with what the copied TPM had running: loaded once, so that whoever serves it can.
+Result<void> run_on(privsep::Manufactured& tpm, ByteView running) {
+  engine::StartOptions power{.origin = engine::Origin::restore, .permanent = tpm.permanent};
+  VTPM_TRY(auto engine, engine::Engine::start(power));
+  VTPM_CHECK(engine->startup_clear());
+  VTPM_TRY(SecretBytes permanent, engine->permanent());
+  VTPM_TRY(const SecretBytes started, engine->volatile_state());
+  VTPM_TRY(tpm.volatile_state, engine::put_running_part(started, running));
+  engine.reset();
+  tpm.permanent = std::move(permanent);
+  power.permanent = tpm.permanent;
+  power.volatile_state = tpm.volatile_state;
+  return engine::Engine::start(power).map([](const auto&) {});
+}
+
 }  // namespace
 
 Result<void> manufacture(int manager, const privsep::Manufacture& order) {
   const bool copied = !order.copy.empty();
   const bool storage_is_there = copied && !order.fresh_storage;
-  VTPM_TRY(const Rebased begun, begin(order));
+  VTPM_TRY(Rebased begun, begin(order));
   const auto& engine = begun.tpm;
   VTPM_CHECK(advance_lineage(*engine, order.authorization, order.event, order.steps));
   VTPM_TRY(privsep::MadeKeys made, describe(*engine));
@@ -152,13 +167,16 @@ Result<void> manufacture(int manager, const privsep::Manufacture& order) {
     VTPM_CHECK(write_certificate(*engine, indices[i], signed_keys.certificates[i]));
   VTPM_CHECK(write_certificate(*engine, frame::kCertificateChain, signed_keys.chain));
   VTPM_CHECK(engine->shutdown_clear());
-  VTPM_TRY(SecretBytes permanent, engine->permanent());
+  privsep::Manufactured made_tpm;
+  VTPM_TRY(made_tpm.permanent, engine->permanent());
   if (copied) {
-    VTPM_TRY(permanent, engine::close_copy(permanent, begun.owner_auth));
+    VTPM_TRY(made_tpm.permanent, engine::close_copy(made_tpm.permanent, begun.owner_auth));
+    if (!order.predecessor.empty())
+      VTPM_CHECK(engine::keep_guesses(made_tpm.permanent, order.predecessor));
+    begun.tpm.reset();  // one at a time
+    if (!order.running.empty()) VTPM_CHECK(run_on(made_tpm, order.running));
   }
-  if (!order.predecessor.empty()) VTPM_CHECK(engine::keep_guesses(permanent, order.predecessor));
-  return privsep::send_datagram(
-      manager, encode(privsep::Message{privsep::Manufactured{std::move(permanent)}}));
+  return privsep::send_datagram(manager, encode(privsep::Message{std::move(made_tpm)}));
 }
 
 }  // namespace vtpm::worker

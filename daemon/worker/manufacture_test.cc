@@ -6,6 +6,7 @@
 
 #include <set>
 
+#include "engine/copied_state.h"
 #include "engine/state_blob.h"
 #include "worker/key_templates.h"
 #include "worker/test_worker.h"
@@ -62,9 +63,11 @@ class ManufactureTest : public WorkerTest {
       answer.certificates.emplace_back(1100 + i, std::byte{static_cast<unsigned char>(0x30 + i)});
     answer.chain = Bytes(700, std::byte{0xca});
     tell(answer);
-    SecretBytes made = expect<Manufactured>().permanent;
+    auto made = expect<Manufactured>();
     EXPECT_EQ(status(), 0);
-    return made;
+    EXPECT_EQ(made.volatile_state.empty(), order.running.empty());
+    running_ = std::move(made.volatile_state);
+    return std::move(made.permanent);
   }
   // A device that serves in read-only mode, with PCR 3 extended; a client of it.
   Client read_only_device() {
@@ -83,6 +86,7 @@ class ManufactureTest : public WorkerTest {
     return to_bytes(in.sized16());
   }
   MadeKeys keys_;
+  SecretBytes running_;  // of what was made last
 };
 
 TEST_F(ManufactureTest, MakesWhatToolsLookFor) {
@@ -213,6 +217,36 @@ TEST_F(ManufactureTest, ACopyThatTakesAnothersPlaceGoesPastIt) {
                                                 1, Parameters().u16(8).u16(0).bytes);
   ASSERT_EQ(generation.rc, 0U);
   EXPECT_EQ(generation.body[13], std::byte{5});
+}
+
+TEST_F(ManufactureTest, ACopyOfARunningTpmGoesOnWithItsPcrs) {
+  Manufacture wanted = order(IdentityProfile::ecc);
+  Bytes measured;
+  wanted.copy = make(IdentityProfile::ecc);
+  {
+    auto source = must_start({Origin::restore, wanted.copy});
+    ASSERT_EQ(startup(*source), 0U);
+    ASSERT_EQ(engine::testing::pcr_extend(*source, 4, 7), 0U);
+    measured = engine::testing::pcr_read(*source, 4);
+    wanted.copy = *source->permanent();
+    wanted.running = *engine::take_running_part(*source->volatile_state());
+  }
+  wanted.event = filled(0xe2);
+  wanted.endorsement_seed = SecretBytes(64, std::byte{0x99});
+  const SecretBytes copy = make(wanted);
+  {
+    auto tpm =
+        must_start({.origin = Origin::restore, .permanent = copy, .volatile_state = running_});
+    EXPECT_EQ(engine::testing::pcr_read(*tpm, 4), measured);
+    EXPECT_EQ(read_public(*tpm, 0x81010002), keys_.keys[0]);
+  }
+
+  wanted.running.pop_back();
+  begin(wanted);
+  const auto keys = expect<MadeKeys>();
+  tell(Certificates{std::vector<Bytes>(keys.keys.size(), Bytes(20)), Bytes(20)});
+  expect<Failed>();
+  EXPECT_NE(status(), 0);
 }
 
 TEST_F(ManufactureTest, NothingComesOfItWithoutCertificates) {

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "channel/channel.h"
+#include "engine/copied_state.h"
 #include "engine/engine.h"
 #include "engine/state_blob.h"
 #include "frame/frame.h"
@@ -54,6 +55,7 @@ class Worker {
   Result<void> read_manager();
   Result<void> handle(const privsep::Message& message);
   Result<void> take_identity(ByteView manufactured);
+  Result<void> tell_running();
   Result<void> stop(privsep::Stop::How how, bool asked_by_host);
   Result<void> send(const privsep::Message& message) {
     return privsep::send_datagram(manager_, encode(message));
@@ -216,6 +218,7 @@ Result<void> Worker::handle(const privsep::Message& message) {
   if (const auto* order = std::get_if<privsep::Stop>(&message)) return stop(order->how, false);
   if (const auto* identity = std::get_if<privsep::TakeIdentity>(&message))
     return take_identity(identity->manufactured);
+  if (std::holds_alternative<privsep::TellRunning>(message)) return tell_running();
   // A new manager: no commit is open, or Keeper would have this message.
   if (std::holds_alternative<privsep::Adopt>(message)) return send(privsep::Ready{cold_});
   if (const auto* answer = std::get_if<privsep::Committed>(&message);
@@ -241,6 +244,12 @@ Result<void> Worker::take_identity(ByteView manufactured) {
   VTPM_CHECK(keeper_.keep_as_read_write());
   gate_.set_mode(policy::Mode::read_write);
   return {};
+}
+
+Result<void> Worker::tell_running() {
+  VTPM_TRY(const SecretBytes state, engine_->volatile_state());
+  VTPM_TRY(SecretBytes part, engine::take_running_part(state));
+  return send(privsep::Running{std::move(part)});
 }
 
 Result<void> Worker::stop(privsep::Stop::How how, bool asked_by_host) {

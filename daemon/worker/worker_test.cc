@@ -17,8 +17,10 @@ using privsep::DeviceMode;
 using privsep::Failed;
 using privsep::Ready;
 using privsep::Refused;
+using privsep::Running;
 using privsep::Stop;
 using privsep::Stopped;
+using privsep::TellRunning;
 
 constexpr std::uint32_t kRcInitialize = 0x100, kRcReadOnly = 0x156, kRcHierarchy = 0x185;
 
@@ -149,6 +151,27 @@ TEST_F(WorkerTest, ParkedAndResumedItGoesOnWhereItWas) {
   EXPECT_FALSE(expect<Ready>().startup_done) << "a resumed TPM was not started again";
   const Client client(data_path());
   EXPECT_EQ(digest_of(run(client, read_pcr(7))), before);
+}
+
+TEST_F(WorkerTest, TellsWhatACopyOfItTakesAlong) {
+  launch();
+  ready();
+  const Client client(data_path());
+  EXPECT_EQ(client.run(extend(7, 0x42)).rc, 0U);
+  tell(TellRunning{});
+  const SecretBytes part = expect<Running>().part;
+  EXPECT_EQ(client.run(extend(7, 0x42)).rc, 0U) << "it goes on";
+  tell(TellRunning{});
+  const SecretBytes later = expect<Running>().part;
+  EXPECT_EQ(later.size(), part.size());
+  EXPECT_NE(later, part);
+  // Asked while a commit is open, it tells what the store has when the answer arrives.
+  client.send(define_space(0x01000001));
+  const auto commit = expect<Commit>();
+  tell(TellRunning{});
+  tell(Committed{commit.checkpoint.sequence, commit.checkpoint.permanent_version});
+  EXPECT_EQ(expect<Running>().part, later);
+  EXPECT_EQ(client.reply().rc, 0U);
 }
 
 TEST_F(WorkerTest, TwoResumesOfOneCheckpointDrawDifferentRandomNumbers) {
