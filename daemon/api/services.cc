@@ -43,7 +43,9 @@ Result<device::View> clone(device::Manager& manager, const v1::CloneRequest& req
   changes.set_socket_path(request.socket_path());
   VTPM_TRY(store::Settings base, manager.settings_from(request.source(), Source::any));
   VTPM_TRY(const store::Settings settings, to_settings(changes, std::move(base)));
-  return manager.clone(request.source(), settings, request.fresh_storage(), request.start());
+  return manager.clone(
+      request.source(), settings,
+      {.fresh_storage = request.fresh_storage(), .cold = request.cold(), .start = request.start()});
 }
 
 Result<device::View> create(device::Manager& manager, const v1::CreateRequest& request) {

@@ -51,6 +51,7 @@ Device::Device(Host& host, store::Record record)
 
 Device::~Device() {
   if (timer_ != 0) host_.loop.cancel(timer_);
+  for (const Copy& copy : copies_) host_.loop.cancel(copy.limit);
   forget_commit();
 }
 
@@ -94,6 +95,8 @@ Result<void> Device::set(const store::Settings& settings) {
 void Device::set_phase(Phase phase) {
   if (phase_ == phase) return;
   phase_ = phase;
+  if (phase != Phase::on && phase != Phase::detached)
+    give_up_copies("the device is " + std::string(to_string(phase)));
   if (phase != Phase::detached && !power_on_later_) waits_for_.clear();
   log::info("device is " + std::string(to_string(phase)),
             {{"device", record_.settings.name}, {"uuid", record_.uuid.to_string()}});
@@ -194,6 +197,7 @@ void Device::start(std::vector<Event> measured, Done done) {
   goal_ = Goal::start;
   set_phase(Phase::starting);
   measured_ = *std::move(events);
+  measures_anew_ = asked;
   // Figure 7: a read-write device without an identity gets one, a read-only device never does.
   if (!read_only() && !has_identity_) return make_identity();
   begin_start();
@@ -210,22 +214,27 @@ void Device::begin_start() {
 
 Result<void> Device::power_on() {
   VTPM_CHECK(acquire());
-  VTPM_TRY(const auto stored, stored_checkpoint());
-  Checkpoint cold = cold_checkpoint(stored, record_.version.generation);
+  VTPM_TRY(auto stored, stored_checkpoint());
+  Checkpoint first = cold_checkpoint(stored, record_.version.generation);
+  const bool goes_on = goes_on_running(stored);
+  if (goes_on) first.volatile_state = std::move(stored->volatile_state);
   VTPM_TRY(auto descriptors, node_->power_on());
   registered_ = !node_->registers();
   crashes_.forget();
-  return launch(std::move(cold), std::move(descriptors));
+  if (goes_on) VTPM_CHECK(publish_measured());
+  return launch(std::move(first), std::move(descriptors), goes_on);
 }
 
 void Device::discard_stale_node() {
   if (phase_ != Phase::off) return;
-  forget_measured();
+  // Its own copy of a log may be for its first power-on.
+  if (measures()) host_.event_logs.unpublish(record_.settings.name);
   if (node_->exists()) take_down();
 }
 
 bool Device::can_park() const {
-  return phase_ == Phase::on && goal_ == Goal::none && worker_ready_ && node_->registers();
+  return phase_ == Phase::on && goal_ == Goal::none && worker_ready_ && copies_.empty() &&
+         node_->registers();
 }
 
 void Device::park(Done done) {
@@ -360,6 +369,7 @@ void Device::settle() {
   record_.powered = true;
   set_phase(Phase::on);
   if (goal_ == Goal::start || goal_ == Goal::resume) finish({});
+  ask_what_runs();
   // It was parked when it was asked for.
   if (goal_ == Goal::identity) make_identity();
 }

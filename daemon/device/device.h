@@ -87,9 +87,10 @@ class Device {
   void roll_back(Rollback to, Done done);
   // A quarantined copy becomes a device of its own. Nothing to do for any other.
   void rebase(Done done);
-  // Its state as the store has it, in a record of another uuid and of settings whose role says that
-  // it is never used as it is: quarantined, or a snapshot.
-  Result<store::Record> copy(const Uuid& uuid, const store::Settings& settings) const;
+  // Its state in a record of another uuid and of settings whose role says that it is never used as
+  // it is: quarantined, or a snapshot. Of a device that is on, with its PCRs, unless `cold`.
+  using Copied = std::function<void(Result<store::Record>)>;
+  void copy(const Uuid& uuid, const store::Settings& settings, bool cold, Copied done);
   // At the manager's start: goes on from the journal if the power has not been cut, else powers on.
   void resume(Done done);
   // At the manager's start, before resume(): is this the worker that the record speaks of?
@@ -169,7 +170,9 @@ class Device {
 
   // device_serving.cc: what a worker gets, and what it says.
   [[nodiscard]] privsep::Start start_message() const;
-  Result<void> launch(Checkpoint checkpoint, std::vector<UniqueFd> descriptors);
+  // `first_run`: of a copy that goes on running.
+  Result<void> launch(Checkpoint checkpoint, std::vector<UniqueFd> descriptors,
+                      bool first_run = false);
   Result<void> launch_failed();
   void on_message(const privsep::Message& message);
   void on_commit(const Checkpoint& checkpoint);
@@ -185,6 +188,22 @@ class Device {
   void make_identity();
   // And what the worker that makes it is told.
   Result<NewIdentity> next_identity(privsep::Manufacture& order);
+  // device_copy.cc
+  struct Copy {  // that waits for what the worker tells
+    std::uint64_t ticket;
+    Uuid uuid;
+    store::Settings settings;
+    Copied done;
+    Loop::TimerId limit;
+  };
+  void ask_what_runs();
+  void on_running(const privsep::Running& running);
+  void end_copy(std::uint64_t ticket, Result<SecretBytes> part);
+  void give_up_copies(const std::string& why);
+  Result<store::Record> copy_with(const Uuid& uuid, const store::Settings& settings,
+                                  SecretBytes running, bool cold);
+  void pass_measured_to(const Uuid& uuid) const;
+  bool goes_on_running(const std::optional<Checkpoint>& stored);
   // device_clone.cc
   Result<NewIdentity> identity_of_copy(privsep::Manufacture& order);
   Result<NewIdentity> descendant(const store::Record& source, identity::EventKind kind,
@@ -248,6 +267,10 @@ class Device {
 
   std::vector<Event> measured_;       // at each power-on of this power cycle, with separators
   std::vector<Event> measured_next_;  // the same of the power cycle that has been asked for
+  bool measures_anew_ = false;        // the power-on was asked to measure
+
+  std::vector<Copy> copies_;
+  std::uint64_t tickets_ = 0;
 
   std::uint64_t denied_ = 0;
   std::uint64_t restarts_ = 0;

@@ -1,32 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// A copy of a device, and what makes it a device of its own.
+// What makes a copy a device of its own.
 //
-// The copy is what the store has: every permanent change of the source up to its last reply. Its
-// power is off, so it has no PCRs and no sessions. Its record says that it is quarantined, in the
-// same transaction that brings its state, until another one brings the state that was rebased.
+// Its record says that it is quarantined, in the same transaction that brings its state, until
+// another one brings the state that was rebased. It has no session and no loaded key.
 // Source: Documentation/design/identity.rst; US 2014/0040890, figures 3 to 6.
 #include <utility>
 
 #include "device/device.h"
 
 namespace vtpm::device {
-
-Result<store::Record> Device::copy(const Uuid& uuid, const store::Settings& settings) const {
-  if (record_.settings.role != store::Role::snapshot) VTPM_CHECK(check_role());
-  VTPM_TRY(const store::Record source, host_.store.get(record_.uuid));
-  VTPM_TRY(const auto state, host_.vault.open(source));
-  if (!state)
-    return fail(ErrorCode::failed_precondition, "the device has no identity that could be copied");
-  Checkpoint first;
-  first.permanent = state->permanent;
-  first.permanent_version = 1;
-  VTPM_TRY(auto lineage, host_.vault.open_lineage(source));
-  if (!lineage)
-    return fail(ErrorCode::failed_precondition,
-                "the device got its identity from an older vtpmd, which kept no lineage",
-                "only devices that have one can be copied");
-  return host_.vault.begin(uuid, settings, first, *std::move(lineage));
-}
 
 // An identity for `device`, by an event that follows those of the source and whose generation is
 // above this one, too; with the order to make it of the source's state.
@@ -43,6 +25,7 @@ Result<NewIdentity> Device::descendant(const store::Record& source, identity::Ev
                                 static_cast<privsep::DeviceKind>(record_.settings.kind), above));
   VTPM_TRY(order, identity.order(identity_profile()));
   order.copy = std::move(state->permanent);
+  order.running = std::move(state->volatile_state);
   return identity;
 }
 

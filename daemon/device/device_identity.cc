@@ -96,10 +96,9 @@ void Device::on_identity(Result<MadeIdentity> made) {
 Result<void> Device::commit_identity(MadeIdentity made) {
   VTPM_CHECK(acquire());
   Checkpoint first;
-  first.boot_id = host_.boot_id;
-  first.incarnation = record_.version.epoch;
   first.permanent_version = record_.version.generation + 1;
   first.permanent = std::move(made.permanent);
+  first.volatile_state = std::move(made.volatile_state);
   host_.committer.add(record_, first,
                       [this, epoch = record_.version.epoch](const Result<store::Version>& version,
                                                             const Bytes& wrapped_key) {

@@ -68,6 +68,7 @@ Result<void> Device::commit_rollback(MadeIdentity made) {
   succession.lineage = std::move(kept.lineage);
   Checkpoint first;
   first.permanent = std::move(made.permanent);
+  first.volatile_state = std::move(made.volatile_state);
   first.permanent_version = 1;
   VTPM_TRY(succession.successor, host_.vault.begin(rollback_->successor, record_.settings, first,
                                                    std::move(made.lineage)));
@@ -76,6 +77,8 @@ Result<void> Device::commit_rollback(MadeIdentity made) {
     host_.vault.forget(rollback_->successor);
     return done;
   }
+  if (auto log = host_.event_logs.kept(rollback_->snapshot))
+    (void)host_.event_logs.keep(rollback_->successor, *log);
   retire(rollback_->retired_name, wrapped_key);
   return {};
 }

@@ -27,7 +27,8 @@ privsep::Start Device::start_message() const {
 }
 
 // The state that counts goes into a journal of its own before the worker that continues it exists.
-Result<void> Device::launch(Checkpoint checkpoint, std::vector<UniqueFd> descriptors) {
+Result<void> Device::launch(Checkpoint checkpoint, std::vector<UniqueFd> descriptors,
+                            bool first_run) {
   checkpoint.boot_id = host_.boot_id;
   checkpoint.incarnation = record_.version.epoch;
   const journal::Header header{.device = record_.uuid,
@@ -45,6 +46,7 @@ Result<void> Device::launch(Checkpoint checkpoint, std::vector<UniqueFd> descrip
 
   privsep::Start start = start_message();
   start.checkpoint = std::move(checkpoint);
+  start.first_run = first_run;
   std::vector<int> numbers{journal.get()};
   for (const UniqueFd& fd : descriptors) numbers.push_back(fd.get());
   worker_ready_ = false;
@@ -82,6 +84,8 @@ void Device::on_message(const privsep::Message& message) {
     settle();
   } else if (const auto* commit = std::get_if<privsep::Commit>(&message)) {
     on_commit(commit->checkpoint);
+  } else if (const auto* running = std::get_if<privsep::Running>(&message)) {
+    on_running(*running);
   } else if (const auto* denied = std::get_if<privsep::Denied>(&message)) {
     on_denied(*denied);
   } else if (const auto* failed = std::get_if<privsep::Failed>(&message)) {

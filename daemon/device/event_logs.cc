@@ -25,24 +25,37 @@ Result<EventLogs> EventLogs::open(const std::string& run_dir) {
 
 Result<void> EventLogs::put(const Uuid& device, const std::string& name,
                             const std::vector<Event>& events) {
-  const Bytes log = encode_event_log(events);
-  VTPM_CHECK(
-      store::write_private_file(own_ + "/" + device.to_string(), log, true, "the event log"));
-  return publish(name, log);
+  VTPM_CHECK(keep(device, events));
+  return publish(name, encode_event_log(events));
+}
+
+Result<void> EventLogs::keep(const Uuid& device, const std::vector<Event>& events) const {
+  return store::write_private_file(own_ + "/" + device.to_string(), encode_event_log(events), true,
+                                   "the event log");
+}
+
+Result<std::vector<Event>> EventLogs::kept(const Uuid& device) const {
+  VTPM_TRY(const SecretBytes log, store::read_private_file(own_ + "/" + device.to_string(),
+                                                           kMaxEventLog, "the event log"));
+  return decode_event_log(log);
 }
 
 Result<std::vector<Event>> EventLogs::get(const Uuid& device, const std::string& name) const {
-  VTPM_TRY(const SecretBytes log, store::read_private_file(own_ + "/" + device.to_string(),
-                                                           kMaxEventLog, "the event log"));
-  VTPM_TRY(auto events, decode_event_log(log));
-  VTPM_CHECK(publish(name, log));
+  VTPM_TRY(auto events, kept(device));
+  VTPM_CHECK(publish(name, encode_event_log(events)));
   return events;
 }
 
 void EventLogs::remove(const Uuid& device, const std::string& name) const {
-  (void)::unlink(path(name).c_str());
+  unpublish(name);
+  drop(device);
+}
+
+void EventLogs::drop(const Uuid& device) const {
   (void)::unlink((own_ + "/" + device.to_string()).c_str());
 }
+
+void EventLogs::unpublish(const std::string& name) const { (void)::unlink(path(name).c_str()); }
 
 // In place: a container that has the file mounted sees the new log. Its end is set last, so that a
 // reader meets no empty file.

@@ -20,10 +20,16 @@ class EventLogs {
   static Result<EventLogs> open(const std::string& run_dir);
 
   Result<void> put(const Uuid& device, const std::string& name, const std::vector<Event>& events);
+  // For later, when the device is first on: not for the world yet.
+  Result<void> keep(const Uuid& device, const std::vector<Event>& events) const;
+  [[nodiscard]] Result<std::vector<Event>> kept(const Uuid& device) const;
   // What put() was given last, by this vtpmd or an earlier one; NOT_FOUND if there is none. The
   // public copy is made good again.
   Result<std::vector<Event>> get(const Uuid& device, const std::string& name) const;
   void remove(const Uuid& device, const std::string& name) const;
+  // One of the two.
+  void unpublish(const std::string& name) const;
+  void drop(const Uuid& device) const;
   // Of the public copy.
   [[nodiscard]] std::string path(const std::string& name) const { return public_ + "/" + name; }
 

@@ -92,8 +92,13 @@ class Manager {
   // A device with these settings, and with a copy of the source's state that is rebased before
   // anybody uses it. Without an identity in the source there is nothing to copy, and this is
   // create(). If the rebase fails, the copy stays, quarantined, until rebase() or remove().
-  Result<View> clone(const std::string& source, const store::Settings& settings, bool fresh_storage,
-                     bool start);
+  struct CloneOptions {
+    bool fresh_storage = false;
+    bool cold = false;  // without the PCRs of a source that is on
+    bool start = false;
+  };
+  Result<View> clone(const std::string& source, const store::Settings& settings,
+                     const CloneOptions& options);
   Result<View> rebase(const std::string& device);
   // `name`: DEVICE@SNAPSHOT. What the device has stored up to its last reply, on or off.
   Result<View> snapshot(const std::string& name);
@@ -194,6 +199,9 @@ class Manager {
   Result<Device*> find(const std::string& name_or_uuid);
   [[nodiscard]] Holdings holdings(const std::string& owner) const;
   Result<Device*> add(const store::Record& record);
+  // A record of these settings, with a copy of the device's state (Device::copy).
+  void add_copy(Device& device, const store::Settings& settings, bool cold,
+                std::function<void(Result<View>)> done);
   Result<Descent> descent_of(const Device& device);
   Result<Root> describe_authority();
   Result<std::optional<identity::Lineage>> lineage_of(const Uuid& uuid);
@@ -202,7 +210,7 @@ class Manager {
   // manager_snapshot.cc
   // Also those that are damaged.
   [[nodiscard]] std::vector<View> snapshots_of(const std::string& device) const;
-  Result<View> take_snapshot(const std::string& name);
+  std::uint64_t now_of(const store::Record& snapshot);
   struct WayBack {
     Device* device = nullptr;
     Uuid snapshot;

@@ -29,10 +29,10 @@ Result<store::Settings> Manager::settings_from(const std::string& source, Source
 }
 
 Result<View> Manager::clone(const std::string& source, const store::Settings& settings,
-                            bool fresh_storage, bool start) {
+                            const CloneOptions& options) {
   VTPM_TRY(const View from, change(source, [](Device&, const Device::Done& done) { done({}); }));
   const bool copied = from.settings.role != store::Role::device || from.has_identity;
-  if (is_read_only(from.settings) || !copied) return create(settings, start);
+  if (is_read_only(from.settings) || !copied) return create(settings, options.start);
   if (is_read_only(settings))
     return fail(ErrorCode::failed_precondition,
                 "a read-only device holds nothing of what the source has",
@@ -41,19 +41,10 @@ Result<View> Manager::clone(const std::string& source, const store::Settings& se
              const auto device = find(source);
              if (!device) return done(tl::unexpected<Error>(device.error()));
              committer_->flush();  // what the source's worker has asked for is in the store
-             const auto uuid = Uuid::random();
-             if (!uuid) return done(tl::unexpected<Error>(uuid.error()));
              store::Settings quarantined = settings;
-             quarantined.role =
-                 fresh_storage ? store::Role::quarantined_fresh_storage : store::Role::quarantined;
-             const auto record = (*device)->copy(*uuid, quarantined);
-             if (!record) return done(tl::unexpected<Error>(record.error()));
-             const auto added = add(*record);
-             if (!added) {
-               archive_->vault().forget(*uuid);
-               return done(tl::unexpected<Error>(added.error()));
-             }
-             done((*added)->view());
+             quarantined.role = options.fresh_storage ? store::Role::quarantined_fresh_storage
+                                                      : store::Role::quarantined;
+             add_copy(**device, quarantined, options.cold, std::move(done));
            }));
   const std::string uuid = made.uuid.to_string();
   auto rebased = rebase(uuid);
@@ -63,7 +54,24 @@ Result<View> Manager::clone(const std::string& source, const store::Settings& se
                  "' tries again, 'vtpmctl delete' removes it";
     return tl::unexpected<Error>(std::move(error));
   }
-  return start ? this->start(uuid) : rebased;
+  return options.start ? start(uuid) : rebased;
+}
+
+void Manager::add_copy(Device& device, const store::Settings& settings, bool cold,
+                       std::function<void(Result<View>)> done) {
+  const auto uuid = Uuid::random();
+  if (!uuid) return done(tl::unexpected<Error>(uuid.error()));
+  device.copy(*uuid, settings, cold,
+              [this, uuid = *uuid, done = std::move(done)](Result<store::Record> record) {
+                if (!record) return done(tl::unexpected<Error>(std::move(record).error()));
+                if (record->settings.role == store::Role::snapshot)
+                  record->taken_us = now_of(*record);
+                const auto added = add(*record);
+                archive_->vault().forget(uuid);  // its key is not needed before somebody uses it
+                if (added) return done((*added)->view());
+                event_logs_->drop(uuid);
+                done(tl::unexpected<Error>(added.error()));
+              });
 }
 
 Result<View> Manager::rebase(const std::string& name) {

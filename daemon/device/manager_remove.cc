@@ -50,6 +50,7 @@ Result<void> Manager::remove(const std::string& name, bool release_number, bool 
 
 void Manager::forget(const View& view) {
   archive_->vault().forget(view.uuid);
+  event_logs_->drop(view.uuid);
   bulletin_.forget(view.uuid);
   names_.erase(view.settings.name);
   devices_.erase(view.uuid);

@@ -40,29 +40,28 @@ std::vector<View> Manager::snapshots_of(const std::string& device) const {
 }
 
 Result<View> Manager::snapshot(const std::string& name) {
-  return on_loop<View>([this, name](auto done) { done(take_snapshot(name)); });
-}
-
-// What the store has: every permanent change up to the last reply.
-Result<View> Manager::take_snapshot(const std::string& name) {
-  if (name.find('@') == std::string::npos)
+  const std::size_t at = name.find('@');
+  if (at == std::string::npos)
     return fail(ErrorCode::invalid_argument, name + " names no snapshot",
                 "a snapshot is named DEVICE@SNAPSHOT");
-  VTPM_TRY(const Device* const device, find(device_part(name)));
-  store::Settings settings = device->record().settings;
-  settings.name += name.substr(name.find('@'));
-  settings.role = store::Role::snapshot;
-  settings.socket_path.clear();
-  committer_->flush();
-  VTPM_TRY(const Uuid uuid, Uuid::random());
-  VTPM_TRY(store::Record record, device->copy(uuid, settings));
-  record.taken_us = microseconds_now();  // and later than the others, whatever the clock does
-  for (const View& other : snapshots_of(device->record().settings.name))
-    record.taken_us = std::max(record.taken_us, other.taken_us + 1);
-  auto added = add(record);
-  archive_->vault().forget(uuid);  // its key is not needed before somebody uses it
-  if (!added) return tl::unexpected<Error>(std::move(added).error());
-  return (*added)->view();
+  return on_loop<View>([this, name, at](auto done) {
+    const auto device = find(device_part(name));
+    if (!device) return done(tl::unexpected<Error>(device.error()));
+    committer_->flush();  // what the worker has asked for is in the store
+    store::Settings settings = (*device)->record().settings;
+    settings.name += name.substr(at);
+    settings.role = store::Role::snapshot;
+    settings.socket_path.clear();
+    add_copy(**device, settings, false, std::move(done));
+  });
+}
+
+// And later than the others of its device, whatever the clock does.
+std::uint64_t Manager::now_of(const store::Record& snapshot) {
+  std::uint64_t now = microseconds_now();
+  for (const View& other : snapshots_of(device_part(snapshot.settings.name)))
+    now = std::max(now, other.taken_us + 1);
+  return now;
 }
 
 Result<Manager::WayBack> Manager::way_back(const std::string& snapshot, bool delete_newer) {

@@ -115,7 +115,7 @@ TEST_F(SnapshotTest, ACloneOfOneHasTheStateOfThen) {
     auto wanted = manager_->settings_from("web@s", Manager::Source::any);
     ASSERT_TRUE(wanted) << wanted.error().message;
     wanted->name = name;
-    const auto copy = manager_->clone("web@s", *wanted, false, true);
+    const auto copy = manager_->clone("web@s", *wanted, {.start = true});
     ASSERT_TRUE(copy) << copy.error().message;
     EXPECT_EQ(copy->settings.role, store::Role::device);
     EXPECT_EQ(key_of(*copy), key_of(web));
@@ -166,7 +166,7 @@ TEST_F(SnapshotTest, RollbackPutsACloneInTheDevicesPlace) {
     EXPECT_EQ(retired.settings.role, store::Role::retired);
     expect_inert("web.retired-1", "vtpmctl lineage web.retired-1");
     EXPECT_EQ(why(manager_->snapshot("web.retired-1@s")), ErrorCode::failed_precondition);
-    EXPECT_EQ(why(manager_->clone("web.retired-1", settings("copy"), false, false)),
+    EXPECT_EQ(why(manager_->clone("web.retired-1", settings("copy"), {})),
               ErrorCode::failed_precondition);
     EXPECT_EQ(log_of("web.retired-1").size(), 1U) << "its certificates are known";
     close();

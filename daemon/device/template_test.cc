@@ -167,20 +167,19 @@ TEST_F(TemplateTest, ACloneKeepsTheStorageAndIsADeviceOfItsOwn) {
   auto wanted = manager_->settings_from("web", Manager::Source::any);
   ASSERT_TRUE(wanted);
   wanted->name = "copy";
-  const auto copy = manager_->clone("web", *wanted, false, true);
+  const auto copy = manager_->clone("web", *wanted, {.start = true});
   ASSERT_TRUE(copy) << copy.error().message;
   EXPECT_EQ(copy->settings.role, store::Role::device);
   EXPECT_EQ(key_of(*copy), key_of(web));
   wanted->name = "fresh";
-  const auto fresh = manager_->clone("web", *wanted, true, true);
+  const auto fresh = manager_->clone("web", *wanted, {.fresh_storage = true, .start = true});
   ASSERT_TRUE(fresh) << fresh.error().message;
   EXPECT_TRUE(succeeds(key_of(*fresh)));
   EXPECT_NE(key_of(*fresh), key_of(web));
-  EXPECT_EQ(manager_->clone("web", *wanted, false, false).error().code, ErrorCode::exists);
+  EXPECT_EQ(manager_->clone("web", *wanted, {}).error().code, ErrorCode::exists);
   wanted->name = "blank";
   wanted->mode = static_cast<std::uint8_t>(DeviceMode::read_only);
-  EXPECT_EQ(manager_->clone("web", *wanted, false, false).error().code,
-            ErrorCode::failed_precondition);
+  EXPECT_EQ(manager_->clone("web", *wanted, {}).error().code, ErrorCode::failed_precondition);
   EXPECT_TRUE(manager_->rebase("copy")) << "nothing to do";
 }
 
@@ -190,7 +189,7 @@ TEST_F(TemplateTest, ACloneOfADeviceWithoutAnIdentityYetIsLikeAnyNewOne) {
   auto wanted = manager_->settings_from("web", Manager::Source::any);
   ASSERT_TRUE(wanted);
   wanted->name = "copy";
-  const auto copy = manager_->clone("web", *wanted, false, false);
+  const auto copy = manager_->clone("web", *wanted, {});
   ASSERT_TRUE(copy) << copy.error().message;
   EXPECT_FALSE(copy->has_identity);
   EXPECT_TRUE(manager_->start("copy"));

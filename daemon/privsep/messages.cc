@@ -116,7 +116,7 @@ SecretBytes encode(const Message& message) {
                    head(Type::start);
                    w.bytes(m.device.bytes).sized16(clipped(m.name));
                    w.u8(u8(m.node)).u8(u8(m.mode)).u8(u8(m.kind));
-                   w.u8(u8(m.linux_hmac)).u8(u8(m.firmware)).u8(u8(m.failed));
+                   w.u8(u8(m.linux_hmac)).u8(u8(m.firmware)).u8(u8(m.failed)).u8(u8(m.first_run));
                    w.sized32(vtpm::encode(m.checkpoint));
                    write_measurements(w, m.measurements);
                  },
@@ -183,10 +183,13 @@ SecretBytes encode(const Message& message) {
                    head(Type::manufactured);
                    w.sized32(m.permanent).sized32(m.volatile_state);
                  },
-                 [&](const TellRunning&) { head(Type::tell_running); },
+                 [&](const TellRunning& m) {
+                   head(Type::tell_running);
+                   w.u64(m.ticket);
+                 },
                  [&](const Running& m) {
                    head(Type::running);
-                   w.sized32(m.part);
+                   w.u64(m.ticket).sized32(m.part);
                  },
              },
              message);
@@ -208,6 +211,7 @@ Result<Message> decode(ByteView bytes) {
       m.linux_hmac = checked_bool(in);
       m.firmware = checked_bool(in);
       m.failed = checked_bool(in);
+      m.first_run = checked_bool(in);
       VTPM_TRY(m.checkpoint, decode_checkpoint(in.sized32()));
       m.measurements = read_measurements(in);
       message = std::move(m);
@@ -294,8 +298,13 @@ Result<Message> decode(ByteView bytes) {
       message = std::move(m);
       break;
     }
-    case Type::tell_running: message = TellRunning{}; break;
-    case Type::running: message = Running{volatile_or_none(in)}; break;
+    case Type::tell_running: message = TellRunning{in.u64()}; break;
+    case Type::running: {
+      Running m{in.u64(), {}};
+      m.part = volatile_or_none(in);
+      message = std::move(m);
+      break;
+    }
     default: in.fail(); break;
   }
   if (!in.done()) return fail(ErrorCode::corrupt, "message between processes: malformed");

@@ -58,9 +58,10 @@ struct Start {
   DeviceMode mode = DeviceMode::read_only;
   DeviceKind kind = DeviceKind::container;
   bool linux_hmac = false;
-  bool firmware = false;  // nobody else sends TPM2_Startup(CLEAR) at power-on: the worker does
-  bool failed = false;    // no state at all: answer every command with TPM_RC_FAILURE
-  Checkpoint checkpoint;  // what to resume from; its incarnation is the worker's own
+  bool firmware = false;   // nobody else sends TPM2_Startup(CLEAR) at power-on: the worker does
+  bool failed = false;     // no state at all: answer every command with TPM_RC_FAILURE
+  bool first_run = false;  // the state is of a copy that nobody has run; it continues nobody's time
+  Checkpoint checkpoint;   // what to resume from; its incarnation is the worker's own
   // Extended at each power-on, before anybody uses the device. Only if `firmware`.
   std::vector<Measurement> measurements;
 };
@@ -94,7 +95,9 @@ struct Manufacture {
   SecretBytes running{};  // of the TPM that was copied (Running); empty = it goes without
 };
 // What of the device goes along with a copy of it.
-struct TellRunning {};
+struct TellRunning {
+  std::uint64_t ticket = 0;  // says which question the answer is to
+};
 struct Certificates {
   std::vector<Bytes> certificates;  // X.509, DER; in the order of the keys
   Bytes chain;                      // what is between them and the root
@@ -143,6 +146,7 @@ struct Manufactured {
   SecretBytes volatile_state{};  // if it got a `running` part; empty = powered off in order
 };
 struct Running {
+  std::uint64_t ticket = 0;
   SecretBytes part;  // engine/copied_state.h; empty = it waits for TPM2_Startup
 };
 struct Stopped {

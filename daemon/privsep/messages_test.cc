@@ -75,8 +75,8 @@ std::vector<Message> one_of_each() {
   all.emplace_back(Certificates{{to_bytes(as_bytes("certificate"))}, to_bytes(as_bytes("chain"))});
   all.emplace_back(Manufactured{to_secret(as_bytes("permanent"))});
   all.emplace_back(Manufactured{to_secret(as_bytes("permanent")), to_secret(as_bytes("volatile"))});
-  all.emplace_back(TellRunning{});
-  all.emplace_back(Running{to_secret(as_bytes("PCRs"))});
+  all.emplace_back(TellRunning{0x1122334455667788});
+  all.emplace_back(Running{0x99, to_secret(as_bytes("PCRs"))});
   return all;
 }
 
@@ -161,8 +161,7 @@ TEST(Messages, ValuesThatNoSenderMeansAreRefused) {
   for (unsigned type = 0; type < 300; type++) {
     Bytes only_type;
     Writer(only_type).u16(static_cast<std::uint16_t>(type));
-    EXPECT_EQ(decode(only_type).has_value(), type == 10 || type == 16)
-        << type;  // Adopt, TellRunning
+    EXPECT_EQ(decode(only_type).has_value(), type == 10) << type;  // Adopt
     EXPECT_EQ(decode_fork(only_type).has_value(), type == 25 || type == 27) << type;
   }
 }
@@ -177,7 +176,7 @@ TEST(Messages, AnIdentityHasFewKeysAndSmallCertificates) {
   EXPECT_FALSE(fits({Bytes()}));
   EXPECT_FALSE(decode(encode(Message{Manufactured{}}))) << "no state at all";
   EXPECT_FALSE(decode(encode(Message{TakeIdentity{SecretBytes(kMaxPermanentState + 1)}})));
-  EXPECT_FALSE(decode(encode(Message{Running{SecretBytes(kMaxVolatileState + 1)}})));
+  EXPECT_FALSE(decode(encode(Message{Running{1, SecretBytes(kMaxVolatileState + 1)}})));
 }
 
 TEST(Messages, WhatARollbackAddsIsLimited) {

@@ -55,7 +55,7 @@ class Worker {
   Result<void> read_manager();
   Result<void> handle(const privsep::Message& message);
   Result<void> take_identity(ByteView manufactured);
-  Result<void> tell_running();
+  Result<void> tell_running(std::uint64_t ticket);
   Result<void> stop(privsep::Stop::How how, bool asked_by_host);
   Result<void> send(const privsep::Message& message) {
     return privsep::send_datagram(manager_, encode(message));
@@ -218,7 +218,8 @@ Result<void> Worker::handle(const privsep::Message& message) {
   if (const auto* order = std::get_if<privsep::Stop>(&message)) return stop(order->how, false);
   if (const auto* identity = std::get_if<privsep::TakeIdentity>(&message))
     return take_identity(identity->manufactured);
-  if (std::holds_alternative<privsep::TellRunning>(message)) return tell_running();
+  if (const auto* question = std::get_if<privsep::TellRunning>(&message))
+    return tell_running(question->ticket);
   // A new manager: no commit is open, or Keeper would have this message.
   if (std::holds_alternative<privsep::Adopt>(message)) return send(privsep::Ready{cold_});
   if (const auto* answer = std::get_if<privsep::Committed>(&message);
@@ -246,10 +247,10 @@ Result<void> Worker::take_identity(ByteView manufactured) {
   return {};
 }
 
-Result<void> Worker::tell_running() {
+Result<void> Worker::tell_running(std::uint64_t ticket) {
   VTPM_TRY(const SecretBytes state, engine_->volatile_state());
   VTPM_TRY(SecretBytes part, engine::take_running_part(state));
-  return send(privsep::Running{std::move(part)});
+  return send(privsep::Running{ticket, std::move(part)});
 }
 
 Result<void> Worker::stop(privsep::Stop::How how, bool asked_by_host) {
@@ -269,6 +270,7 @@ Result<std::unique_ptr<engine::Engine>> start_engine(const privsep::Start& start
     options.origin = engine::Origin::restore;
     options.permanent = start.checkpoint.permanent;
     options.volatile_state = start.checkpoint.volatile_state;
+    options.sole_continuation = !start.first_run;
   }
   // Failing closed: a read-write device is never given the public blank state.
   if (start.mode == privsep::DeviceMode::read_write && options.origin == engine::Origin::blank)

@@ -158,19 +158,21 @@ TEST_F(WorkerTest, TellsWhatACopyOfItTakesAlong) {
   ready();
   const Client client(data_path());
   EXPECT_EQ(client.run(extend(7, 0x42)).rc, 0U);
-  tell(TellRunning{});
+  tell(TellRunning{1});
   const SecretBytes part = expect<Running>().part;
   EXPECT_EQ(client.run(extend(7, 0x42)).rc, 0U) << "it goes on";
-  tell(TellRunning{});
+  tell(TellRunning{2});
   const SecretBytes later = expect<Running>().part;
   EXPECT_EQ(later.size(), part.size());
   EXPECT_NE(later, part);
   // Asked while a commit is open, it tells what the store has when the answer arrives.
   client.send(define_space(0x01000001));
   const auto commit = expect<Commit>();
-  tell(TellRunning{});
+  tell(TellRunning{3});
   tell(Committed{commit.checkpoint.sequence, commit.checkpoint.permanent_version});
-  EXPECT_EQ(expect<Running>().part, later);
+  const auto running = expect<Running>();
+  EXPECT_EQ(running.ticket, 3U);
+  EXPECT_EQ(running.part, later);
   EXPECT_EQ(client.reply().rc, 0U);
 }
 

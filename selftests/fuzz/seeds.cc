@@ -101,8 +101,8 @@ void messages(Corpus corpus) {
       MadeKeys{1, "model", 2, 3, 4, {Bytes(90, std::byte{2})}},
       Certificates{{Bytes(30, std::byte{3})}, Bytes(20, std::byte{5})},
       Manufactured{SecretBytes(40, std::byte{4}), SecretBytes(20, std::byte{5})},
-      TellRunning{},
-      Running{SecretBytes(30, std::byte{6})}};
+      TellRunning{7},
+      Running{7, SecretBytes(30, std::byte{6})}};
   for (const Message& message : all) corpus.put(encode(message));
   for (const ForkMessage& message :
        {ForkMessage{ForkRequest{1, {}, 2}}, ForkMessage{Forked{1, 77, 0}},

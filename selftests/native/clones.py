@@ -27,7 +27,6 @@ SIGN = (f"{LINEAGE} && {GENERATION} && {ATTESTATION_KEY} && tpm2_startauthsessio
         " tpm2_policynv -Q -S s.ctx -C o -P secret -i generation 0x01000712 eq &&"
         " tpm2_quote -Q -c 0x81020001 -p session:s.ctx -l sha256:0 -q 5ca1ab1e -m quote -s signature -f plain &&"
         " tpm2_flushcontext s.ctx && openssl dgst -sha256 -verify iak.pub -signature signature quote")
-RANDOM = "tpm2_getrandom --hex 32"
 NV = "tpm2_nvread -C o -P secret 0x1500001"
 KEY = "tpm2_readpublic -Q -c 0x81000200 -n name -o key.pub && xxd -p -c 100 name"
 UNSEAL = ("tpm2_load -Q -C 0x81000001 -u ../seal.pub -r ../seal.priv -c seal.ctx && tpm2_unseal -c seal.ctx"

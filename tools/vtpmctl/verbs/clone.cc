@@ -12,6 +12,7 @@ struct Options {
   std::optional<std::string> owner;
   std::string socket_path;
   bool fresh_storage = false;
+  bool cold = false;
   bool start = false;
 };
 
@@ -26,6 +27,7 @@ Exit clone(Session& session, const Options& options) {
   if (options.owner) request.set_owner(*options.owner);
   request.set_socket_path(options.socket_path);
   request.set_fresh_storage(options.fresh_storage);
+  request.set_cold(options.cold);
   request.set_start(options.start);
   return create_each(session, options.names, options.start, [&](const std::string& name) {
     request.set_name(name);
@@ -48,6 +50,8 @@ Action declare_clone(Arguments& arguments) {
                  "of a clone on a socket: where; default chosen by vtpmd");
   arguments.flag("--fresh-storage", options->fresh_storage,
                  "another storage hierarchy than the source's, without its keys");
+  arguments.flag("--cold", options->cold,
+                 "of a device that is on: without its PCRs; the clone's first start is a power-on");
   arguments.flag("--start", options->start, "start it, too");
   return [options](Session& session) { return clone(session, *options); };
 }
