@@ -42,7 +42,7 @@ def device(tap, vtpmd, *words):
 
 def furnished(tap, vtpmd, name):
     """What a guest leaves in its TPM."""
-    source = device(tap, vtpmd, "create", name, "--node", "socket", "--start")
+    source = device(tap, vtpmd, "create", name, *([] if vtpmd.kernel else ["--node", "socket"]), "--start")
     source.succeeds(
         "tpm2_changeauth -c o secret && echo -n 'the launch code' |"
         " tpm2_create -Q -C 0x81000001 -i - -u ../seal.pub -r ../seal.priv && tpm2_flushcontext -t &&"
