@@ -22,6 +22,13 @@ void print_times(const std::vector<double>& times) {
   (void)std::puts("]}");
 }
 
+// One that was woken may have answered before vtpmd has heard that it is on.
+void park(Manager& manager, const std::string& name) {
+  while (manager.show(name).state() == v1::DETACHED)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  (void)manager.park(name);
+}
+
 }  // namespace
 
 void storm(Manager& manager, const Crowd& crowd) {
@@ -53,7 +60,7 @@ void wakes(Manager& manager) {
     const auto open = open_device(device);
     (void)must(*open, pcr_extend());
     held[device.name()] = must(*open, pcr_read());
-    (void)manager.park(device.name());
+    park(manager, device.name());
   }
   std::ranges::shuffle(devices, std::mt19937(std::random_device()()));
   std::vector<double> each;

@@ -99,6 +99,18 @@ void park_and_wake(Manager& manager, Steps& steps, const std::string& kind,
   });
 }
 
+void clone(Manager& manager, Steps& steps, const std::string& what, const std::string& source,
+           v1::Mode mode) {
+  v1::CloneRequest request;
+  request.set_source(source);
+  request.set_name("clone-of-" + source);
+  request.set_mode(mode);
+  request.set_start(true);
+  steps.time(what + ", started, first reply", [&] { answers(manager.clone(request)); });
+  manager.stop(request.name());
+  manager.remove(request.name());
+}
+
 void end(Manager& manager, Steps& steps, const std::string& kind, const std::string& name) {
   steps.time(kind + " is stopped", [&] { manager.stop(name); });
   steps.time(kind + " is deleted", [&] { manager.remove(name); });
@@ -118,13 +130,15 @@ void live(Manager& manager, Steps& steps, v1::Node node, int round) {
       answers(device);
     });
     park_and_wake(manager, steps, kind, device);
-    if (mode == v1::READ_ONLY)
+    if (mode == v1::READ_ONLY) {
       steps.time("read-only becomes read-write", [&] {
         (void)manager.set_mode(name, v1::READ_WRITE);
         answers(device);
       });
-    else
+    } else {
       replace(manager, steps, device);
+      clone(manager, steps, "read-write cloned", name, mode);
+    }
     manager.stop(name);
     steps.time(kind + " is started again, first reply", [&] { answers(manager.start(name)); });
     end(manager, steps, kind, name);
@@ -132,18 +146,8 @@ void live(Manager& manager, Steps& steps, v1::Node node, int round) {
   auto mould = request_for("mould-" + number, v1::READ_ONLY, node);
   mould.set_role(v1::TEMPLATE);
   (void)manager.create(mould);
-  for (const v1::Mode mode : {v1::READ_ONLY, v1::READ_WRITE}) {
-    const std::string kind = mode == v1::READ_ONLY ? "read-only" : "read-write";
-    v1::CloneRequest request;
-    request.set_source(mould.name());
-    request.set_name("clone-" + kind + "-" + number);
-    request.set_mode(mode);
-    request.set_start(true);
-    steps.time("template cloned " + kind + ", started, first reply",
-               [&] { answers(manager.clone(request)); });
-    manager.stop(request.name());
-    manager.remove(request.name());
-  }
+  clone(manager, steps, "template cloned read-only", mould.name(), v1::READ_ONLY);
+  clone(manager, steps, "template cloned read-write", mould.name(), v1::READ_WRITE);
   manager.remove(mould.name());
 }
 
