@@ -35,6 +35,16 @@ def set_busy_wait(device, microseconds):
         file.write(str(microseconds))
 
 
+def busy_waits(device):
+    """How often busy-waiting of a device brought something until now, and for how long it went on."""
+    folder = f"/sys/class/tpm/{os.path.basename(device['device_path'])}/device/busy_wait"
+    counts = {}
+    for name in ("client_hits", "client_misses", "client_spun_ns", "engine_hits", "engine_misses", "engine_spun_ns"):
+        with open(os.path.join(folder, name), encoding="ascii") as file:
+            counts[name.replace("_", " ")] = int(file.read())
+    return counts
+
+
 def latency(options):
     """One client: how long a command takes."""
     ours, rival = Ours(), Rival()
@@ -58,6 +68,9 @@ def latency(options):
         if SESSION in (options.work or [SESSION]):
             rows |= measured("bench", "latency", *sizes, "--work", SESSION, *floors, *managed, cpu=cpu)
         yield table(f"Latency, {where}", rows, floor=FLOOR, against=RIVAL, plot="bars")
+        if GUEST:
+            counts = {name: {"read-write": [[count]]} for name, count in busy_waits(devices["read-write"]).items()}
+            yield table("Busy-waiting until then", counts, unit="")
     rival.end()
     ours.end()
 
