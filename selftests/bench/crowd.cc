@@ -44,6 +44,7 @@ void storm(Manager& manager, const Crowd& crowd) {
   };
   const double all = microseconds([&] {
     std::vector<std::jthread> clients;
+    clients.reserve(static_cast<std::size_t>(crowd.clients));
     for (int i = 0; i < crowd.clients; ++i) clients.emplace_back(client);
   });
   (void)std::printf("{\"seconds\": %.3f, ", all / 1e6);

@@ -14,6 +14,7 @@
 // Exit status: 0 measured, 1 something failed, 2 wrong use.
 #include "life.h"
 
+#include <fmt/format.h>
 #include <getopt.h>
 #include <poll.h>
 #include <sys/syscall.h>
@@ -121,7 +122,7 @@ void live(Manager& manager, Steps& steps, v1::Node node, int round) {
   const std::string number = std::to_string(round);
   for (const v1::Mode mode : {v1::READ_ONLY, v1::READ_WRITE}) {
     const std::string kind = mode == v1::READ_ONLY ? "read-only" : "read-write";
-    const std::string name = kind + "-" + number;
+    const std::string name = fmt::format("{}-{}", kind, number);
     v1::Device device;
     steps.time(kind + ": created, started, first reply", [&] {
       auto request = request_for(name, mode, node);
