@@ -58,6 +58,7 @@ v1::Role role_of(store::Role role) {
   switch (role) {
     case store::Role::device: return v1::DEVICE;
     case store::Role::template_device: return v1::TEMPLATE;
+    case store::Role::moved: return v1::MOVED;
     case store::Role::quarantined:
     case store::Role::quarantined_fresh_storage: return v1::QUARANTINED;
     case store::Role::retired: return v1::RETIRED;

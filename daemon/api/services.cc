@@ -258,6 +258,31 @@ grpc::Status AdminService::RotateHostKey(grpc::ServerContext* context,
   return grpc::Status::OK;
 }
 
+grpc::Status AdminService::Recipient(grpc::ServerContext* context, const v1::RecipientRequest*,
+                                     v1::RecipientReply* reply) {
+  auto pem = manager_.recipient();
+  if (!pem) return to_status(pem.error(), *context);
+  reply->set_pem(*std::move(pem));
+  return grpc::Status::OK;
+}
+
+grpc::Status AdminService::Export(grpc::ServerContext* context, const v1::ExportRequest* request,
+                                  v1::ExportReply* reply) {
+  const auto file = manager_.export_device(request->device(), request->recipient());
+  if (!file) return to_status(file.error(), *context);
+  reply->set_file(std::string(as_text(*file)));
+  return grpc::Status::OK;
+}
+
+grpc::Status AdminService::Import(grpc::ServerContext* context, const v1::ImportRequest* request,
+                                  v1::Device* reply) {
+  std::optional<std::string> owner;
+  if (request->has_owner()) owner = request->owner();
+  return reply_with(
+      manager_.import_device(to_bytes(as_bytes(request->file())), request->name(), owner), *context,
+      reply);
+}
+
 grpc::Status AdminService::CaInit(grpc::ServerContext* context, const v1::CaInitRequest* request,
                                   v1::CaCertificateReply* reply) {
   return reply_with(manager_.make_authority(to_subject(request->subject()), request->days()),

@@ -51,6 +51,10 @@ class AdminService final : public v1::Admin::Service {
   grpc::Status Release(grpc::ServerContext*, const v1::ReleaseRequest*, v1::ReleaseReply*) override;
   grpc::Status RotateHostKey(grpc::ServerContext*, const v1::RotateHostKeyRequest*,
                              v1::RotateHostKeyReply*) override;
+  grpc::Status Recipient(grpc::ServerContext*, const v1::RecipientRequest*,
+                         v1::RecipientReply*) override;
+  grpc::Status Export(grpc::ServerContext*, const v1::ExportRequest*, v1::ExportReply*) override;
+  grpc::Status Import(grpc::ServerContext*, const v1::ImportRequest*, v1::Device*) override;
   grpc::Status CaInit(grpc::ServerContext*, const v1::CaInitRequest*,
                       v1::CaCertificateReply*) override;
   grpc::Status CaRequest(grpc::ServerContext*, const v1::CaRequestRequest*,

@@ -10,6 +10,15 @@ namespace vtpm::device {
 using store::Record;
 using store::Store;
 
+namespace {
+
+// Does its state open? That of a device that left is another host's to open.
+bool sound(Vault& vault, const Record& record) {
+  return record.settings.role == store::Role::moved || vault.open(record);
+}
+
+}  // namespace
+
 Result<std::vector<Store::Entry>> Archive::all() {
   std::vector<Store::Entry> entries;
   const auto keep = [&entries](Store::Entry& entry) { entries.push_back(std::move(entry)); };
@@ -87,6 +96,7 @@ Result<void> Archive::write(const std::vector<Store::Revision>& revisions, Bytes
 Result<std::size_t> Archive::rekey(const store::HostKey& to) {
   VTPM_TRY(Note note, decode_note(note_, vault_->host_key()));
   std::vector<std::pair<const char*, Bytes*>> sealed{{kWithdrawalPurpose, &note.withdrawal_key},
+                                                     {kExchangePurpose, &note.exchange_key},
                                                      {kAuthorityPurpose, &note.requested_key}};
   for (Note::Authority& authority : note.authorities)
     sealed.emplace_back(kAuthorityPurpose, &authority.key);
@@ -259,7 +269,7 @@ Result<Archive::Accepted> Archive::accept_store(const ArchiveOptions& options) {
   for (const Store::Entry& entry : entries) {
     const bool vouched = archive->run_of(entry).has_value();
     const bool may_lack_one = upgrade && entry.record && entry.record->voucher.empty();
-    if ((!vouched && !may_lack_one) || !vault.open(*entry.record)) {
+    if ((!vouched && !may_lack_one) || !sound(vault, *entry.record)) {
       accepted.refused.push_back(entry.name);
       continue;
     }

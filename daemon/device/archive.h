@@ -74,6 +74,9 @@ class Archive {
   // The number of the next revocation lists, which are made of so many of them.
   Result<std::uint64_t> count_list(std::uint64_t withdrawals);
 
+  // The private key of what other hosts seal to this one (identity/hpke.h), made at the first need.
+  Result<SecretBytes> exchange_key();
+
   // The last write of this run. With an anchor, from here on no other copy of the store will do.
   Result<void> end_run();
 

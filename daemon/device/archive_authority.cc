@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The certificate authorities of the host, in the note of the store.
+// The keys of the host itself, in the note of the store: certificate authorities, and the one that
+// other hosts seal to.
 #include <utility>
 
 #include "device/archive.h"
+#include "identity/hpke.h"
 
 namespace vtpm::device {
 
@@ -123,6 +125,16 @@ Result<void> Archive::import_authority(const std::vector<Bytes>& certificates, b
   }
   VTPM_CHECK(write_note(note));
   return load_authorities(note);
+}
+
+Result<SecretBytes> Archive::exchange_key() {
+  const store::HostKey& host_key = vault_->host_key();
+  VTPM_TRY(Note note, decode_note(note_, host_key));
+  if (!note.exchange_key.empty()) return host_key.unseal(kExchangePurpose, note.exchange_key);
+  VTPM_TRY(SecretBytes key, identity::make_exchange_key());
+  VTPM_TRY(note.exchange_key, host_key.seal(kExchangePurpose, key));
+  VTPM_CHECK(write_note(note));
+  return key;
 }
 
 }  // namespace vtpm::device

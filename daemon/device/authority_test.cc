@@ -78,7 +78,8 @@ TEST_F(AuthorityTest, ANoteOfBeforeIsReadAndGetsOne) {
                           .anchored = false,
                           .authorities = {},
                           .requested_key = {},
-                          .withdrawal_key = {}}));
+                          .withdrawal_key = {},
+                          .exchange_key = {}}));
   const Bytes made = certificate();
   EXPECT_EQ(note().run, 7U);
   EXPECT_EQ(certificate(), made);

@@ -84,7 +84,8 @@ View Device::view() const {
 
 Result<void> Device::set(const store::Settings& settings) {
   const store::Role role = record_.settings.role;
-  if (role == store::Role::snapshot || role == store::Role::retired) return check_role();
+  if (role == store::Role::snapshot || role == store::Role::retired || role == store::Role::moved)
+    return check_role();
   VTPM_CHECK(host_.store.set_settings(record_.uuid, record_.version, settings));
   record_.settings.owner = settings.owner;
   record_.settings.park_after_s = settings.park_after_s;
@@ -169,6 +170,10 @@ Result<void> Device::check_role() const {
                   name + " is a snapshot, which is never started or changed",
                   "'vtpmctl clone " + name + " NAME' makes a device from it, 'vtpmctl rollback " +
                       name + "' goes back to it");
+    case store::Role::moved:
+      return fail(ErrorCode::failed_precondition,
+                  name + " was exported: it is another host's device",
+                  "'vtpmctl export' gives the file again, for the same recipient");
     case store::Role::retired: break;
   }
   return fail(ErrorCode::failed_precondition,

@@ -57,6 +57,8 @@ struct Host {
   // Archive::withdraw().
   std::function<Result<store::Withdrawn>(const store::Record&)> withdraw;
   std::string lists_at;  // of ManagerOptions
+  // What certified a family, up to the root.
+  std::function<Result<std::vector<Bytes>>(const identity::Lineage&)> above_family;
 };
 
 class Device {
@@ -85,6 +87,9 @@ class Device {
     std::vector<std::pair<Uuid, store::Version>> newer;
   };
   void roll_back(Rollback to, Done done);
+  // Off: it leaves for the host that has the recipient's key (device_move.cc), as the file that
+  // this gives. For one that has left, the same file again, for the same recipient.
+  Result<Bytes> export_to(ByteView recipient);
   // A quarantined copy becomes a device of its own. Nothing to do for any other.
   void rebase(Done done);
   // Its state in a record of another uuid and of settings whose role says that it is never used as
@@ -185,6 +190,8 @@ class Device {
   void on_denied(const privsep::Denied& denied);
 
   // device_identity.cc: from nothing to an identity.
+  [[nodiscard]] Result<SecretBytes> lineage_elsewhere(const store::Record& record) const;
+  [[nodiscard]] Result<Bytes> export_again(ByteView recipient) const;
   void make_identity();
   // And what the worker that makes it is told.
   Result<NewIdentity> next_identity(privsep::Manufacture& order);

@@ -98,29 +98,30 @@ Result<void> Manager::open_all() {
 
   VTPM_TRY(const BootId boot_id, read_boot_id());
   const auto machine = first_line("/etc/machine-id");
-  host_ = std::make_unique<Host>(
-      Host{.loop = *loop_,
-           .store = archive_->records(),
-           .vault = archive_->vault(),
-           .committer = *committer_,
-           .journals = *journals_,
-           .event_logs = *event_logs_,
-           .forks = *forks_,
-           .bulletin = bulletin_,
-           .kernel = kernel_ ? &*kernel_ : nullptr,
-           .boot_id = boot_id,
-           .owner = machine ? *machine : "this host",
-           .socket_folder = sockets,
-           .write_limit = options_.write_limit,
-           .found_identity = [this](identity::EventKind kind,
-                                    const store::Record& record) -> Result<NewIdentity> {
-             VTPM_TRY(const identity::Authority* authority, archive_->authority());
-             return NewIdentity::found(*authority, kind, record.uuid,
-                                       static_cast<privsep::DeviceKind>(record.settings.kind));
-           },
-           .identity_profile = options_.identity_profile,
-           .withdraw = [this](const store::Record& record) { return archive_->withdraw(record); },
-           .lists_at = options_.lists_at});
+  host_ = std::make_unique<Host>(Host{
+      .loop = *loop_,
+      .store = archive_->records(),
+      .vault = archive_->vault(),
+      .committer = *committer_,
+      .journals = *journals_,
+      .event_logs = *event_logs_,
+      .forks = *forks_,
+      .bulletin = bulletin_,
+      .kernel = kernel_ ? &*kernel_ : nullptr,
+      .boot_id = boot_id,
+      .owner = machine ? *machine : "this host",
+      .socket_folder = sockets,
+      .write_limit = options_.write_limit,
+      .found_identity = [this](identity::EventKind kind,
+                               const store::Record& record) -> Result<NewIdentity> {
+        VTPM_TRY(const identity::Authority* authority, archive_->authority());
+        return NewIdentity::found(*authority, kind, record.uuid,
+                                  static_cast<privsep::DeviceKind>(record.settings.kind));
+      },
+      .identity_profile = options_.identity_profile,
+      .withdraw = [this](const store::Record& record) { return archive_->withdraw(record); },
+      .lists_at = options_.lists_at,
+      .above_family = [this](const identity::Lineage& lineage) { return above_family(lineage); }});
   return load_devices();
 }
 

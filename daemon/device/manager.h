@@ -130,6 +130,12 @@ class Manager {
   Result<Root> make_authority(const identity::IssuerSubject& subject, std::uint32_t days);
   Result<std::string> request_authority(const identity::IssuerSubject& subject);
   Result<Root> import_authority(const std::string& pem, bool keep_families);
+  // The public key of what other hosts seal to this one, PEM.
+  Result<std::string> recipient();
+  // Device::export_to(), for a recipient in PEM; and what that gave, on the host of the recipient.
+  Result<Bytes> export_device(const std::string& device, const std::string& recipient);
+  Result<View> import_device(const Bytes& file, const std::string& name,
+                             const std::optional<std::string>& owner);
   // Revocation lists of all who issued certificates on this host, or of those above one device.
   struct Lists {
     struct One {
@@ -205,6 +211,7 @@ class Manager {
   Result<Descent> descent_of(const Device& device);
   Result<Root> describe_authority();
   Result<std::optional<identity::Lineage>> lineage_of(const Uuid& uuid);
+  Result<std::vector<Bytes>> above_family(const identity::Lineage& lineage);
   struct Revocations;
   Result<Revocations> collect_revocations(const std::string& device);
   // manager_snapshot.cc

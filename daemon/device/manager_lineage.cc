@@ -12,12 +12,14 @@
 namespace vtpm::device {
 namespace {
 
-// From what certified the family up to the root.
-Result<std::vector<Bytes>> above_family(Archive& archive, const identity::Lineage& lineage) {
-  VTPM_TRY(const auto authorities, archive.authorities());
-  for (const identity::Authority* const authority : authorities)
-    if (authority->issued(lineage.family_certificate)) return authority->chain();
-  return fail(ErrorCode::corrupt, "no authority of this host has certified the device's family");
+// The certificate of a family, whichever of its hosts has the device.
+const Bytes& founder(const identity::Lineage& lineage) {
+  const Bytes* found = &lineage.family_certificate;
+  for (const Bytes& above : lineage.above) {
+    if (!identity::is_branch(*found)) break;
+    found = &above;
+  }
+  return *found;
 }
 
 // Two keys of one kind are told apart by a number.
@@ -40,6 +42,15 @@ Result<std::vector<Manager::Descent::Certificate>> certificates_of(
 
 }  // namespace
 
+// From what certified the family up to the root.
+Result<std::vector<Bytes>> Manager::above_family(const identity::Lineage& lineage) {
+  if (!lineage.above.empty()) return lineage.above;
+  VTPM_TRY(const auto authorities, archive_->authorities());
+  for (const identity::Authority* const authority : authorities)
+    if (authority->issued(lineage.family_certificate)) return authority->chain();
+  return fail(ErrorCode::corrupt, "no authority of this host has certified the device's family");
+}
+
 Result<std::optional<identity::Lineage>> Manager::lineage_of(const Uuid& uuid) {
   VTPM_TRY(const store::Record record, archive_->records().get(uuid));
   VTPM_TRY(const auto plain, archive_->vault().open_lineage(record));
@@ -57,7 +68,7 @@ Result<Manager::Descent> Manager::descent_of(const Device& device) {
                              : "the device has no identity yet",
                 has_identity ? "a new device has one"
                              : "a read-write device gets one when it is started first");
-  VTPM_TRY(const std::vector<Bytes> above, above_family(*archive_, *lineage));
+  VTPM_TRY(const std::vector<Bytes> above, above_family(*lineage));
   Descent out;
   out.uuid = device.uuid();
   out.name = device.record().settings.name;
@@ -74,7 +85,7 @@ Result<Manager::Descent> Manager::descent_of(const Device& device) {
   for (const auto& [uuid, member] : devices_) {
     if (member->record().settings.role == store::Role::snapshot) continue;  // nobody of its own
     const auto other = lineage_of(uuid);
-    if (!other || !*other || (*other)->family_certificate != lineage->family_certificate) continue;
+    if (!other || !*other || founder(**other) != founder(*lineage)) continue;
     out.members.push_back({uuid, member->record().settings.name});
     for (const identity::SignedEvent& entry : (*other)->log)
       if (std::string json = identity::to_json(entry.event); seen.insert(json).second)

@@ -25,6 +25,13 @@ Result<void> Manager::remove(const std::string& name, bool release_number, bool 
       return done(fail(ErrorCode::failed_precondition,
                        "the device is " + std::string(to_string(d.phase())),
                        "stop it first, or delete it with --force"));
+    if (d.record().settings.role == store::Role::moved && !force)
+      return done(
+          fail(ErrorCode::failed_precondition,
+               "the device lives on another host, and this record has the file that it left "
+               "as and its family's key",
+               "'vtpmctl delete --force', once it has arrived there and revocation lists of "
+               "the family are not needed any more"));
     const View view = d.view();
     const auto snapshots = snapshots_of(view.settings.name);
     if (!snapshots.empty() && !force)

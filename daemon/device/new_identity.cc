@@ -88,6 +88,10 @@ Result<privsep::Certificates> NewIdentity::certify(const privsep::MadeKeys& made
                                      .spec_level = made.spec_level,
                                      .spec_revision = made.spec_revision,
                                      .descent = descent_};
+  // Up to the certificate of the family that is no branch.
+  const auto last_of = [this](std::size_t i) {
+    return ByteView(i == 0 ? family_.certificate() : lineage_.above[i - 1]);
+  };
   privsep::Certificates out;
   for (std::size_t i = 0; i + 1 < made.keys.size(); i++) {
     VTPM_TRY(out.certificates.emplace_back(),
@@ -96,6 +100,8 @@ Result<privsep::Certificates> NewIdentity::certify(const privsep::MadeKeys& made
   VTPM_TRY(out.certificates.emplace_back(),
            family_.certify_attestation_key(made.keys.back(), subject));
   out.chain = family_.certificate();
+  for (std::size_t i = 0; i < lineage_.above.size() && identity::is_branch(last_of(i)); i++)
+    out.chain.insert(out.chain.end(), lineage_.above[i].begin(), lineage_.above[i].end());
   lineage_.certificates = out.certificates;
   return out;
 }

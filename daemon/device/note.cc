@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // format (1) | run (8) | anchored (1) | lists (8) | withdrawals (8) | sized sealed key of
-// withdrawals | sized sealed key that waits for a certificate | number of authorities (1) | each:
-// sized sealed key, number of certificates (1), sized certificates | HMAC-SHA-256 of what is before
-// it (32); sizes of 2 bytes. Format 3 had after `anchored` one authority, as sized sealed key and
-// sized certificate, empty if there was none; format 2 nothing.
+// withdrawals | sized sealed exchange key | sized sealed key that waits for a certificate | number
+// of authorities (1) | each: sized sealed key, number of certificates (1), sized certificates |
+// HMAC-SHA-256 of what is before it (32); sizes of 2 bytes. Format 3 had after `anchored` one
+// authority, as sized sealed key and sized certificate, empty if there was none; format 2 nothing.
 #include "device/note.h"
 
 #include <tuple>
@@ -35,6 +35,7 @@ Result<Bytes> encode(const Note& note, const store::HostKey& key) {
       .u64(note.lists)
       .u64(note.withdrawals)
       .sized16(note.withdrawal_key)
+      .sized16(note.exchange_key)
       .sized16(note.requested_key)
       .u8(static_cast<std::uint8_t>(note.authorities.size()));
   for (const Note::Authority& authority : note.authorities) {
@@ -69,6 +70,7 @@ Result<Note> decode_note(ByteView bytes, const store::HostKey& key) {
     note.lists = reader.u64();
     note.withdrawals = reader.u64();
     note.withdrawal_key = to_bytes(reader.sized16());
+    note.exchange_key = to_bytes(reader.sized16());
     note.requested_key = to_bytes(reader.sized16());
     const unsigned authorities = reader.u8();
     for (unsigned i = 0; i < authorities && reader.ok(); i++)

@@ -27,7 +27,8 @@ struct Note {
   Bytes requested_key;  // sealed: of an authority that waits for its certificate
   // Sealed: for the MACs of what is kept of devices that are gone (archive.h); empty: of none.
   Bytes withdrawal_key;
-  std::uint64_t lists = 0;        // how many revocation lists there were
+  Bytes exchange_key;       // sealed: of what other hosts seal to this one; empty: nobody asked yet
+  std::uint64_t lists = 0;  // how many revocation lists there were
   std::uint64_t withdrawals = 0;  // how many rows the last one was made of
   bool operator==(const Note&) const = default;
 };
@@ -37,6 +38,7 @@ inline constexpr std::size_t kMostAuthorities = 8;
 // What the host key seals the key of an authority for.
 inline constexpr const char* kAuthorityPurpose = "certificate authority";
 inline constexpr const char* kWithdrawalPurpose = "withdrawals";
+inline constexpr const char* kExchangePurpose = "exchange with other hosts";
 
 Result<Bytes> encode(const Note& note, const store::HostKey& key);
 // ErrorCode::corrupt: made under another host key, or by somebody who has none.

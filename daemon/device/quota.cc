@@ -27,7 +27,8 @@ Result<void> check_owner_quota(const Quota& quota, const Holdings& now, const st
 }
 
 bool counts_for_owner(const store::Settings& settings) {
-  return settings.role != store::Role::snapshot && settings.role != store::Role::retired;
+  return settings.role != store::Role::snapshot && settings.role != store::Role::retired &&
+         settings.role != store::Role::moved;
 }
 
 Result<void> check_quota(const Quota& quota, const Holdings& now, const store::Settings& wanted) {

@@ -129,6 +129,8 @@ Result<const SecretBytes*> Vault::key_of(const store::Record& record, Bytes& new
 }
 
 Result<std::optional<Checkpoint>> Vault::open(const store::Record& record) {
+  if (record.settings.role == store::Role::moved)
+    return fail(ErrorCode::failed_precondition, "the device's state is sealed to another host");
   if (record.state.bytes.empty()) {
     const bool read_only =
         record.settings.mode == static_cast<std::uint8_t>(privsep::DeviceMode::read_only);

@@ -7,6 +7,7 @@
 
 #include "identity/attestation_key.h"
 #include "identity/certificate.h"
+#include "identity/chain.h"
 #include "identity/endorsement_key.h"
 
 namespace vtpm::identity {
@@ -32,6 +33,34 @@ Result<void> check_subject(const KeySubject& subject) {
 }
 
 }  // namespace
+
+bool is_branch(const x509_st* certificate) {
+  const OwnedBy<ASN1_OBJECT, ASN1_OBJECT_free> type(OBJ_txt2obj(kBranchExtension, 1));
+  return type && X509_get_ext_by_OBJ(certificate, type.get(), -1) >= 0;
+}
+
+bool is_branch(ByteView certificate) {
+  const auto parsed = from_der<Certificate>(certificate, d2i_X509);
+  return parsed && is_branch(parsed.get());
+}
+
+Result<Family> Family::branch(const std::vector<Bytes>& above) const {
+  VTPM_TRY(Issuer made, Issuer::create("vTPM family branch", issuer_, kBranchExtension));
+  // One below it is tried, as a path may be too long.
+  VTPM_TRY(const Issuer below, Issuer::create("vTPM device", made));
+  std::vector<Bytes> between = above;
+  between.push_back(certificate());
+  between.push_back(made.certificate());
+  const auto leaf = from_der<Certificate>(below.certificate(), d2i_X509);
+  const auto root = above.empty() ? Certificate() : from_der<Certificate>(above.back(), d2i_X509);
+  if (!root) return fail(ErrorCode::corrupt, "there is no root above the family");
+  if (const auto good = find_chain(leaf.get(), between, root.get()); !good)
+    return fail(ErrorCode::failed_precondition,
+                "what is above the family allows nothing below another host's part of it: " +
+                    good.error().message,
+                "the host's certificate needs a path length of 2 or more, or none");
+  return Family(std::move(made));
+}
 
 Result<Family> Family::load(ByteView private_key, ByteView certificate) {
   VTPM_TRY(Issuer issuer, Issuer::load(private_key, certificate));

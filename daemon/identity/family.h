@@ -9,6 +9,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "identity/descent.h"
 #include "identity/event.h"
@@ -17,6 +18,13 @@
 namespace vtpm::identity {
 
 enum class Usage : std::uint8_t;
+
+// In the certificate of a branch: the family's key on another host than the one that founded it. An
+// OID of a random UUID, ITU-T X.667; the value is NULL.
+inline constexpr const char* kBranchExtension = "2.25.337407117947313336983616506389045093271";
+bool is_branch(const x509_st* certificate);
+// The same of DER.
+bool is_branch(ByteView certificate);
 
 // Whose key it is, as TPM2_GetCapability(TPM_CAP_TPM_PROPERTIES) answers. From a worker: not
 // trusted.
@@ -48,6 +56,9 @@ class Family {
   [[nodiscard]] Result<Bytes> certify_attestation_key(ByteView tpmt_public,
                                                       const KeySubject& subject) const;
   [[nodiscard]] Result<SignedEvent> sign(const Event& event) const;
+  // The same family on another host: a key of its own, certified by this one. `above`: from what
+  // certified this family up to the root, DER. FAILED_PRECONDITION: they allow no such path.
+  [[nodiscard]] Result<Family> branch(const std::vector<Bytes>& above) const;
   void publish_lists_at(const std::string& base) { issuer_.publish_lists_at(base); }
 
  private:

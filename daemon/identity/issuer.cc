@@ -88,11 +88,14 @@ Issuer::Issuer(Issuer&&) noexcept = default;
 Issuer& Issuer::operator=(Issuer&&) noexcept = default;
 Issuer::~Issuer() = default;
 
-Result<Issuer> Issuer::create(const std::string& what, const Issuer& above) {
+Result<Issuer> Issuer::create(const std::string& what, const Issuer& above, const char* mark) {
   Issuer made;
   made.key_.reset(EVP_EC_gen(kCurve));
   if (!made.key_) return fail_openssl("make a key for an issuer");
   VTPM_TRY(Certificate own, begin_issuer(made.key_.get(), what, {}, Usage::sign_for_family));
+  constexpr std::uint8_t kNull = 0x05;
+  if (mark != nullptr && !add_raw_extension(own.get(), mark, der(kNull, {})))
+    return fail_openssl("make the certificate of an issuer");
   VTPM_TRY(made.certificate_, above.issue(own.get()));
   made.own_.reset(own.release());
   VTPM_TRY(made.private_key_, pkcs8(made.key_.get()));

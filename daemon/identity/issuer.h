@@ -27,8 +27,9 @@ inline constexpr std::uint32_t kMostDays = 36500;
 class Issuer {
  public:
   // A new key; `what` and a part of its fingerprint are its name. `above` certifies it, without
-  // end.
-  static Result<Issuer> create(const std::string& what, const Issuer& above);
+  // end. `mark`: the type of an extension that says what kind of issuer it is, by being there.
+  static Result<Issuer> create(const std::string& what, const Issuer& above,
+                               const char* mark = nullptr);
   // One that certifies itself, for so many days; 0: without end.
   static Result<Issuer> create_root(const IssuerSubject& subject, std::uint32_t days);
   // A request (PKCS #10, PEM) for a certificate of this key (DER, PKCS #8), to be an authority.

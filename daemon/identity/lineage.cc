@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // format (1) | sized family key | sized family certificate | sized authorization | sized seed bytes
-// | number of certificates (1) | sized certificates | sized log, as text; sizes of 2 bytes.
+// | number of certificates (1) | sized certificates | sized log, as text; sizes of 2 bytes. Format
+// 2 goes on with number of certificates above the family (1), not 0 | sized certificates.
 #include "identity/lineage.h"
 
 #include <algorithm>
@@ -8,14 +9,14 @@
 namespace vtpm::identity {
 namespace {
 
-constexpr std::uint8_t kFormat = 1;
+constexpr std::uint8_t kFormat = 1, kFromElsewhere = 2;
 
 }  // namespace
 
 SecretBytes encode(const Lineage& lineage) {
   SecretBytes out;
   SecretWriter writer(out);
-  writer.u8(kFormat)
+  writer.u8(lineage.above.empty() ? kFormat : kFromElsewhere)
       .sized16(lineage.family_key)
       .sized16(lineage.family_certificate)
       .sized16(lineage.authorization)
@@ -24,13 +25,16 @@ SecretBytes encode(const Lineage& lineage) {
   for (const Bytes& certificate : lineage.certificates) writer.sized16(certificate);
   const std::string log = to_text(lineage.log);
   writer.sized16(as_bytes(log));
+  if (lineage.above.empty()) return out;
+  writer.u8(static_cast<std::uint8_t>(lineage.above.size()));
+  for (const Bytes& certificate : lineage.above) writer.sized16(certificate);
   return out;
 }
 
 Result<Lineage> decode_lineage(ByteView bytes) {
   Reader in(bytes);
   Lineage lineage;
-  const bool known = in.u8() == kFormat;
+  const std::uint8_t format = in.u8();
   lineage.family_key = to_secret(in.sized16());
   lineage.family_certificate = to_bytes(in.sized16());
   lineage.authorization = to_secret(in.sized16());
@@ -39,8 +43,13 @@ Result<Lineage> decode_lineage(ByteView bytes) {
   for (unsigned i = 0; i < certificates && in.ok(); i++)
     lineage.certificates.push_back(to_bytes(in.sized16()));
   auto log = parse_log(as_text(in.sized16()));
-  if (!known || !in.done() || !log || log->empty() || lineage.certificates.empty() ||
-      lineage.authorization.size() != kLineageAuthorization)
+  if (format == kFromElsewhere) {
+    const unsigned above = in.u8();
+    for (unsigned i = 0; i < above && in.ok(); i++) lineage.above.push_back(to_bytes(in.sized16()));
+  }
+  if (format < kFormat || format > kFromElsewhere ||
+      (format == kFromElsewhere) == lineage.above.empty() || !in.done() || !log || log->empty() ||
+      lineage.certificates.empty() || lineage.authorization.size() != kLineageAuthorization)
     return fail(ErrorCode::corrupt, "what the record says of the device's lineage cannot be read",
                 "restore the store from a backup, or upgrade vtpmd");
   lineage.log = *std::move(log);

@@ -20,6 +20,9 @@ struct Lineage {
   // Of the endorsement keys, in their order, and of the attestation key, the last one.
   std::vector<Bytes> certificates;
   EventLog log;
+  // Of a family that comes from another host: what is between its certificate and a root, and the
+  // root, in this order. Empty: an authority of this host certified it.
+  std::vector<Bytes> above{};
 };
 
 inline constexpr std::size_t kLineageAuthorization = 32;

@@ -7,6 +7,7 @@
 
 #include "identity/attestation_key.h"
 #include "identity/chain.h"
+#include "identity/family.h"
 #include "identity/live_proof.h"
 #include "identity/openssl.h"
 
@@ -19,6 +20,13 @@ using Checked = tl::expected<void, Rejected>;
 tl::unexpected<Rejected> reject(Step step, std::string why) {
   ERR_clear_error();
   return tl::unexpected<Rejected>(Rejected{step, std::move(why)});
+}
+
+// Branches, which other hosts have, are below it.
+std::size_t place_of_family(const std::vector<Certificate>& chain) {
+  std::size_t place = 1;
+  while (place < chain.size() && is_branch(chain[place].get())) place++;
+  return place;
 }
 
 // The parts, taken apart once; step after step looks at them.
@@ -45,11 +53,12 @@ class Verifier {
   Checked generation();
   Checked live();
   [[nodiscard]] X509* leaf() const { return chain_.front().get(); }
-  [[nodiscard]] X509* family_certificate() const { return chain_[1].get(); }
+  [[nodiscard]] X509* family_certificate() const { return chain_[family_].get(); }
 
   const Evidence& evidence_;
   Certificate root_;
-  std::vector<Certificate> chain_;  // certificate, family, what certified it, root
+  std::vector<Certificate> chain_;  // certificate, branches, family, what certified it, root
+  std::size_t family_ = 1;          // its place in it
   Verified result_;
 };
 
@@ -76,7 +85,8 @@ Checked Verifier::chain() {
   if (!found)
     return reject(Step::chain,
                   "no chain leads from the root to the certificate: " + found.error().message);
-  if (found->size() < 3)
+  family_ = place_of_family(*found);
+  if (family_ + 1 >= found->size())
     return reject(Step::chain, "there is no family between the root and the certificate");
   chain_ = *std::move(found);
   const auto device = device_of(leaf());
@@ -102,9 +112,9 @@ tl::expected<bool, Rejected> Verifier::clears(X509_CRL* list) const {
     return reject(Step::revocation, "a revocation list is out of date");
   X509_REVOKED* found = nullptr;
   if (X509_CRL_get0_by_cert(list, &found, chain_[issuer - 1].get()) != 0)
-    return reject(Step::revocation, issuer == 1   ? "the certificate has been revoked"
-                                    : issuer == 2 ? "the family has been revoked"
-                                                  : "an authority has been revoked");
+    return reject(Step::revocation, issuer == 1             ? "the certificate has been revoked"
+                                    : issuer <= family_ + 1 ? "the family has been revoked"
+                                                            : "an authority has been revoked");
   return true;
 }
 
@@ -134,8 +144,13 @@ Checked Verifier::log() {
     return reject(Step::log, "the log is of another device than the certificate");
   for (std::size_t i = 0; i < events->size(); i++) {
     const SignedEvent& entry = (*events)[i];
-    if (!signed_by(X509_get0_pubkey(family_certificate()), EVP_sha384(),
-                   as_bytes(to_json(entry.event)), entry.signature))
+    const bool of_family =
+        std::any_of(chain_.begin() + 1, chain_.begin() + static_cast<std::ptrdiff_t>(family_) + 1,
+                    [&entry](const Certificate& signer) {
+                      return signed_by(X509_get0_pubkey(signer.get()), EVP_sha384(),
+                                       as_bytes(to_json(entry.event)), entry.signature);
+                    });
+    if (!of_family)
       return reject(Step::log, fmt::format("event {} is not signed by the family", i + 1));
   }
   result_.events = events->size();
@@ -147,7 +162,9 @@ Checked Verifier::family() {
     const auto other = from_der<Certificate>(der, d2i_X509);
     const auto chain = other ? find_chain(other.get(), evidence_.issuers, root_.get())
                              : Result<std::vector<Certificate>>();
-    if (!chain || chain->size() < 3 || X509_cmp((*chain)[1].get(), family_certificate()) != 0)
+    const std::size_t place = chain ? place_of_family(*chain) : 0;
+    if (!chain || place + 1 >= chain->size() ||
+        X509_cmp((*chain)[place].get(), family_certificate()) != 0)
       return reject(Step::family, "the other certificate is not of the same family");
   }
   return {};

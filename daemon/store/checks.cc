@@ -93,7 +93,7 @@ Result<void> check_record(const Record& record) {
   VTPM_CHECK(check_text(s.owner, "owner"));
   VTPM_CHECK(check_text(s.socket_path, "path of the socket"));
   VTPM_CHECK(check_size(s.socket_path.size(), kMaxSocketPath, "path of the socket"));
-  if (s.role < Role::device || s.role > Role::snapshot)
+  if (s.role < Role::device || s.role > Role::moved)
     return fail(ErrorCode::invalid_argument, "there is no such role");
   if (s.cert_profile > kMaxCertProfile)
     return fail(ErrorCode::invalid_argument, "there is no such profile of certificates");

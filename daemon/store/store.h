@@ -45,6 +45,8 @@ enum class Role : std::uint8_t {
   retired = 5,
   // A device as it was: never started. Its name is DEVICE@SNAPSHOT.
   snapshot = 6,
+  // It left for another host: its state is sealed to that one, its lineage stays.
+  moved = 7,
 };
 // May a device of this role have a node?
 constexpr bool has_node(Role role) {

@@ -91,7 +91,7 @@ TEST_P(StoreContract, RefusesBadRecords) {
   }
   EXPECT_TRUE(valid_snapshot_name(std::string(63, 'a') + "@" + std::string(63, 'b')));
   refused(ErrorCode::invalid_argument, [](Record& r) { r.settings.name = "a@b"; });
-  refused(ErrorCode::invalid_argument, [](Record& r) { r.settings.role = static_cast<Role>(7); });
+  refused(ErrorCode::invalid_argument, [](Record& r) { r.settings.role = static_cast<Role>(8); });
   refused(ErrorCode::invalid_argument, [](Record& r) { r.taken_us = ~std::uint64_t{0}; });
   EXPECT_TRUE(valid_name(std::string(63, 'a')));
   EXPECT_TRUE(valid_name("0"));

@@ -40,7 +40,7 @@ check() {
 check "start stop" st
 check "power-cycle" po
 check "park" pa
-check "ca cert clone create delete denied doctor event-log explain generalize host-key lineage list park power-cycle rebase release rollback set set-mode show snapshot start stop template verify version watch" ""
+check "ca cert clone create delete denied doctor event-log explain export generalize host-key import lineage list park power-cycle rebase release rollback set set-mode show snapshot start stop template verify version watch" ""
 check "web web-2" start w
 check "db web web-2" stop web ""
 check "db web web-2" denied --limit 5 ""
@@ -56,7 +56,8 @@ check "db web web-2" event-log ""
 check "" create x --owner ""
 check "" create ""
 check "" list ""
-check "rotate" host-key ""
+check "recipient rotate" host-key ""
+check "db web web-2" export ""
 check "db web web-2" set ""
 check "db web web-2" set-mode ""
 check "read-write" set-mode web ""

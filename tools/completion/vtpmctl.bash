@@ -44,7 +44,7 @@ _vtpmctl() {
     --for) mapfile -t COMPREPLY < <(compgen -W "container vm open" -- "$cur"); return ;;
     --node) mapfile -t COMPREPLY < <(compgen -W "kernel socket" -- "$cur"); return ;;
     --compat) mapfile -t COMPREPLY < <(compgen -W "linux-hmac" -- "$cur"); return ;;
-    --socket | --socket-path | --measure | --root | --same-family | --crl | --csr | --folder | --proof)
+    --socket | --socket-path | --measure | --root | --same-family | --crl | --csr | --folder | --proof | --to)
       mapfile -t COMPREPLY < <(compgen -f -- "$cur")
       compopt -o filenames 2>/dev/null
       return
@@ -120,7 +120,8 @@ _vtpmctl() {
           show | delete) words=$(_vtpmctl_words "${global[@]}" __complete devices) ;;
         esac
         ;;
-      host-key) words=rotate ;;
+      host-key) words="rotate recipient" ;;
+      export) [[ $prev == export ]] && words=$(_vtpmctl_words "${global[@]}" __complete devices) ;;
       ca)
         if [[ $prev == @(export|import|crl) ]]; then
           mapfile -t COMPREPLY < <(compgen -f -- "$cur")

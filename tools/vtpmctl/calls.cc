@@ -94,6 +94,15 @@ Outcome<v1::Device> Session::call(const v1::ParkRequest& request) {
 Outcome<v1::ReleaseReply> Session::call(const v1::ReleaseRequest& request) {
   return unary(*this, &v1::Admin::Stub::Release, request, environment_.call_timeout);
 }
+Outcome<v1::RecipientReply> Session::call(const v1::RecipientRequest& request) {
+  return unary(*this, &v1::Admin::Stub::Recipient, request, environment_.call_timeout);
+}
+Outcome<v1::ExportReply> Session::call(const v1::ExportRequest& request) {
+  return unary(*this, &v1::Admin::Stub::Export, request, environment_.call_timeout);
+}
+Outcome<v1::Device> Session::call(const v1::ImportRequest& request) {
+  return unary(*this, &v1::Admin::Stub::Import, request, environment_.call_timeout);
+}
 Outcome<v1::RotateHostKeyReply> Session::call(const v1::RotateHostKeyRequest& request) {
   return unary(*this, &v1::Admin::Stub::RotateHostKey, request, environment_.call_timeout);
 }

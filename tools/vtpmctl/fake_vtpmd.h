@@ -223,6 +223,25 @@ class FakeAdmin final : public v1::Admin::Service {
     reply->set_released(state_.held);
     return grpc::Status::OK;
   }
+  grpc::Status Recipient(Context* context, const v1::RecipientRequest*,
+                         v1::RecipientReply* reply) override {
+    VTPM_JUDGE("Recipient");
+    reply->set_pem("a key\n");
+    return grpc::Status::OK;
+  }
+  grpc::Status Export(Context* context, const v1::ExportRequest* request,
+                      v1::ExportReply* reply) override {
+    VTPM_JUDGE("Export " + request->device() + " to " + request->recipient());
+    reply->set_file(std::string("file\0", 5));
+    return grpc::Status::OK;
+  }
+  grpc::Status Import(Context* context, const v1::ImportRequest* request,
+                      v1::Device* reply) override {
+    VTPM_JUDGE(fmt::format("Import {} as {} of {}", request->file().size(), request->name(),
+                           request->has_owner() ? request->owner() : "the same"));
+    reply->set_name(request->name());
+    return grpc::Status::OK;
+  }
   grpc::Status CaInit(Context* context, const v1::CaInitRequest* request,
                       v1::CaCertificateReply* reply) override {
     VTPM_JUDGE("CaInit " + request->subject().common_name() + "," +

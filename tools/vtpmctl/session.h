@@ -55,6 +55,9 @@ class Session {
   Outcome<v1::Device> call(const v1::GeneralizeRequest& request);
   Outcome<v1::Device> call(const v1::ParkRequest& request);
   Outcome<v1::ReleaseReply> call(const v1::ReleaseRequest& request);
+  Outcome<v1::RecipientReply> call(const v1::RecipientRequest& request);
+  Outcome<v1::ExportReply> call(const v1::ExportRequest& request);
+  Outcome<v1::Device> call(const v1::ImportRequest& request);
   Outcome<v1::RotateHostKeyReply> call(const v1::RotateHostKeyRequest& request);
   Outcome<v1::CaCertificateReply> call(const v1::CaInitRequest& request);
   Outcome<v1::CaRequestReply> call(const v1::CaRequestRequest& request);

@@ -558,6 +558,25 @@ TEST_F(Verbs, CaShowAndExport) {
   EXPECT_EQ(run({"ca", "show", file}), 2);
 }
 
+TEST_F(Verbs, ExportAndImportMoveADevice) {
+  const std::string key = root.path() / "key.pem", file = root.path() / "web.vtpm";
+  EXPECT_EQ(run({"host-key", "recipient", key}), 0) << err;
+  EXPECT_EQ(run({"host-key", "recipient"}), 0);
+  EXPECT_EQ(out, "a key\n");
+  EXPECT_EQ(run({"export", "web", file, "--to", key}), 0) << err;
+  EXPECT_EQ(run({"import", file, "--name", "web-2", "--owner", ""}), 0) << err;
+  EXPECT_EQ(out, "imported web-2\n");
+  EXPECT_EQ(run({"import", file}), 0) << err;
+  EXPECT_THAT(state.calls, ElementsAre("Recipient", "Recipient", "Export web to a key\n",
+                                       "Import 5 as web-2 of ", "Import 5 as  of the same"));
+  EXPECT_EQ(run({"export", "web", file}), 2);
+  EXPECT_EQ(run({"export", "web", file, "--to", root.path() / "none"}), 1);
+  EXPECT_EQ(run({"export", "web", root.path() / "no/such", "--to", key}), 1);
+  EXPECT_THAT(err, HasSubstr("the device has left"));
+  EXPECT_EQ(run({"import", root.path() / "none"}), 1);
+  EXPECT_EQ(run({"host-key", "rotate", key}), 2);
+}
+
 TEST_F(Verbs, CaCrlWritesListsAsPemAndByIssuer) {
   const identity::Authority authority = *identity::Authority::create();
   const auto issuer = identity::Issuer::load(authority.private_key(), authority.chain().front());

@@ -79,6 +79,7 @@ std::string word(v1::Role role) {
     case v1::QUARANTINED: return "quarantined";
     case v1::RETIRED: return "retired";
     case v1::SNAPSHOT: return "snapshot";
+    case v1::MOVED: return "moved";
     default: return unknown(role);
   }
 }

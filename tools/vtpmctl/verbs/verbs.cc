@@ -150,11 +150,30 @@ constexpr Verb kVerbs[] = {
      "  vtpmctl release web\n"
      "  vtpmctl release --all\n",
      declare_release},
-    {"host-key", "Replace the key that seals every state.",
+    {"export", "Move a device to another host: it leaves as a file sealed to that one.",
+     "The device is off. From then on it is not this host's any more, and nobody but the "
+     "recipient\n"
+     "opens the file; the same command gives the file again if it is lost. 'vtpmctl import' takes "
+     "it\n"
+     "there. What it has issued or is revoked here stays so.\n\n"
+     "Examples:\n"
+     "  vtpmctl host-key recipient other.pem       # on the other host\n"
+     "  vtpmctl stop web && vtpmctl export web web.vtpm --to other.pem\n",
+     declare_export},
+    {"import", "Take a device that another host exported to this one.",
+     "Once: a file is refused if the device is here, or was. It is off then, and has its "
+     "identity,\n"
+     "its certificates and all that it stored; PCRs are those of a TPM just powered on.\n\n"
+     "Examples:\n"
+     "  vtpmctl import web.vtpm && vtpmctl start web\n"
+     "  vtpmctl import web.vtpm --name web-2 --owner shop\n",
+     declare_import},
+    {"host-key", "Replace the key that seals every state; or what other hosts seal to.",
      "'rotate' has vtpmd make a new host key, put every device under it and destroy the old one.\n"
      "Devices go on meanwhile. Back up the new key; with a credential see vtpmd(8).\n\n"
      "Examples:\n"
-     "  vtpmctl host-key rotate\n",
+     "  vtpmctl host-key rotate\n"
+     "  vtpmctl host-key recipient this-host.pem     # for 'vtpmctl export' on another one\n",
      declare_host_key},
     {"ca", "Show, export or set up the certificate authority of this host; revocation lists.",
      "Its root vouches for the families of the host's devices, and they for their keys: give it "

@@ -45,6 +45,8 @@ Action declare_set_mode(Arguments& arguments);
 Action declare_generalize(Arguments& arguments);
 Action declare_release(Arguments& arguments);
 Action declare_host_key(Arguments& arguments);
+Action declare_export(Arguments& arguments);
+Action declare_import(Arguments& arguments);
 Action declare_ca(Arguments& arguments);
 Action declare_lineage(Arguments& arguments);
 Action declare_cert(Arguments& arguments);
