@@ -11,6 +11,9 @@ namespace {
 
 constexpr std::size_t kClockSize = 8;  // the byte after it: clockSafe
 constexpr std::byte kNo{0};
+// orderlyState of a TPM that was not shut down; and of one in which, since it was started, somebody
+// has used what wrong guesses are counted for.
+constexpr std::uint16_t kNotShutDown = 0xffff, kGuessable = 0xfffe;
 
 // With `content` in a TPM2B of it; what lies behind moves.
 SecretBytes with(ByteView blob, const Field& field, ByteView content) {
@@ -28,7 +31,12 @@ Result<OpenedCopy> open_copy(ByteView permanent) {
   VTPM_TRY(const bool blank, is_blank(permanent));
   if (blank) return fail(ErrorCode::corrupt, "the state to copy has no identity");
   VTPM_TRY(const PermanentLayout p, parse_permanent(permanent));
-  return OpenedCopy{with(permanent, p.owner_auth, {}),
+  SecretBytes copy = to_secret(permanent);
+  // At its next start such a TPM counts a guess that the loss of power may have hidden. Here none
+  // is hidden: the state is of a moment between two commands, with all that they counted.
+  if (load_be16(copy.data() + p.orderly_state) == kGuessable)
+    store_be16(copy.data() + p.orderly_state, kNotShutDown);
+  return OpenedCopy{with(copy, p.owner_auth, {}),
                     to_secret(permanent.subspan(p.owner_auth.offset, p.owner_auth.size))};
 }
 

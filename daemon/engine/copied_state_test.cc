@@ -215,6 +215,32 @@ TEST_F(CopiedState, PcrsThatAreNoneAreRefused) {
   EXPECT_FALSE(take_running_part(ByteView(started).first(60)));
 }
 
+// A TPM that lost its power counts one; a copy has lost none.
+TEST_F(CopiedState, OfATpmThatRunsNoGuessIsCountedThatNobodyMade) {
+  constexpr std::uint32_t index = 0x01500001, auth_read_and_write = 0x00040004;
+  SecretBytes running;
+  {
+    auto tpm = must_start({Origin::restore, open_copy(state_)->permanent});
+    ASSERT_EQ(startup(*tpm), 0U);
+    Parameters area;
+    area.u32(index).u16(0x0b).u32(auth_read_and_write).u16(0).u16(8);
+    const Bytes secret(4, std::byte{7});
+    ASSERT_EQ(run(*tpm, 0x12a, {kOwner}, 1, Parameters().sized(secret).sized(area.bytes).bytes).rc,
+              0U);
+    ASSERT_NE(run(*tpm, 0x14e, {index, index}, 1, Parameters().u16(8).u16(0).bytes).rc, 0U);
+    running = *tpm->permanent();
+  }
+  const auto counted = [](ByteView state) {
+    auto tpm = must_start({Origin::restore, state});
+    EXPECT_EQ(startup(*tpm), 0U);
+    const SecretBytes now = *tpm->permanent();
+    return load_be32(now.data() + parse_permanent(now)->failed_tries);
+  };
+  ASSERT_EQ(load_be32(running.data() + parse_permanent(running)->failed_tries), 1U);
+  EXPECT_EQ(counted(running), 2U);
+  EXPECT_EQ(counted(open_copy(running)->permanent), 1U);
+}
+
 TEST_F(CopiedState, WhatIsNoIdentityIsRefused) {
   EXPECT_EQ(open_copy(*make_blank(state_)).error().code, ErrorCode::corrupt);
   EXPECT_FALSE(open_copy({}));
