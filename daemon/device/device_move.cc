@@ -14,8 +14,6 @@
 
 namespace vtpm::device {
 
-using privsep::DeviceMode;
-
 // Its family goes on over there with a key of its own, below the one that stays here.
 Result<SecretBytes> Device::lineage_elsewhere(const store::Record& record) const {
   VTPM_TRY(const auto plain, host_.vault.open_lineage(record));
