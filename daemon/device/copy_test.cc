@@ -34,7 +34,9 @@ class CopyTest : public ManagerTest {
   // On, with a measured file in PCR 9 and an event in PCR 16.
   View source() {
     create("web", false);
-    const View web = manager_->start("web", measured_file(1)).value();
+    const auto started = manager_->start("web", measured_file(1));
+    EXPECT_TRUE(started);
+    const View web = wait_for_worker("web");
     EXPECT_EQ(extend_pcr16(web.socket_path).substr(12, 8), "00000000");
     return web;
   }

@@ -109,7 +109,7 @@ class ManagerTest : public ::testing::Test {
       ADD_FAILURE() << view.error().message;
       return {};
     }
-    return *view;
+    return start ? wait_for_worker(name) : *view;
   }
   View show(const std::string& name) {
     const auto view = manager_->show(name);
@@ -128,6 +128,10 @@ class ManagerTest : public ::testing::Test {
   }
   View wait_for_phase(const std::string& name, Phase phase) {
     return wait_for(name, [phase](const View& v) { return v.phase == phase; });
+  }
+  // A worker can be ready before the fork server has told its PID, and kill(0) is for ourselves.
+  View wait_for_worker(const std::string& name) {
+    return wait_for(name, [](const View& v) { return v.worker_pid > 0; });
   }
   // Kills the worker and waits for its successor, or for what is made of its death.
   View kill_worker(const std::string& name, int signal) {
