@@ -95,7 +95,7 @@ def figure_4(tap, host):
     """New VMs from one that is read-only, and from a template: `vtpmctl clone`, `vtpmctl create --from`."""
     figure = Figure(tap, 4)
     host.ctl("template", "create", "cast", "--owner", "VMs of a kind", "--park-after", "10m")
-    of_web = host.ctl("clone", "web", "its-clone", check=False)
+    of_web = host.ctl("create", "of-web", "--from", "web", check=False)
     figure.step(402, of_web.returncode == FAILED_PRECONDITION, "a request names a template or a read-only device, and no other",
                 of_web.returncode, of_web.stderr)
     sent = observe(host, "clone", "golden", "of-an-observer")
