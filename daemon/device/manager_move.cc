@@ -67,6 +67,11 @@ Result<Bytes> Manager::export_device(const std::string& name, const std::string&
     if (const auto here = identity::exchange_public_key(*own); here && *here == point)
       return done(fail(ErrorCode::invalid_argument, "this is the host that the device is on",
                        "give the key that 'vtpmctl host-key recipient' gives on the other host"));
+    const store::Settings& settings = (*device)->record().settings;
+    if (settings.role == store::Role::device && !snapshots_of(settings.name).empty())
+      return done(fail(ErrorCode::failed_precondition,
+                       "the device has snapshots, which would stay here with its secrets",
+                       "'vtpmctl snapshot list " + settings.name + "' shows what to delete first"));
     committer_->flush();
     done((*device)->export_to(point));
   });
