@@ -15,8 +15,8 @@ std::string unknown(Enum value) {
   return fmt::format("unknown-{}", static_cast<int>(value));
 }
 
-constexpr std::uint32_t kMaxTimeoutMs = 3'600'000;         // VTPM_TIMEOUT_MAX_MS
-constexpr std::uint64_t kMaxIdleSeconds = 30 * 24 * 3600;  // of vtpmd
+constexpr std::uint32_t kMaxTimeoutMs = 3'600'000;                        // VTPM_TIMEOUT_MAX_MS
+constexpr std::uint64_t kMaxIdleSeconds = std::uint64_t{30} * 24 * 3600;  // of vtpmd
 
 bool is_alphanumeric(char c) {
   return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
@@ -228,7 +228,7 @@ Outcome<std::uint32_t> parse_idle_time(std::string_view option, std::string_view
   if (unit == "s" || unit.empty()) scale = 1;  // vtpmd --park-after takes seconds without a unit
   if (unit == "m") scale = 60;
   if (unit == "h") scale = 3600;
-  if (unit == "d") scale = 24 * 3600;
+  if (unit == "d") scale = std::uint64_t{24} * 3600;
   if (scale == 0 || number == 0 || number > kMaxIdleSeconds / scale) return bad();
   return static_cast<std::uint32_t>(number * scale);
 }

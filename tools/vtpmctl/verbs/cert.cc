@@ -34,7 +34,7 @@ Outcome<void> export_to(const std::string& folder, const v1::LineageReply& reply
     return failure(Exit::failed,
                    fmt::format("cannot make the folder {}: {}", folder, error.message()));
   for (const auto& [name, content] : files_of(reply))
-    if (auto done = write_file(folder + "/" + name, content); !done) return done;
+    if (auto done = write_file(fmt::format("{}/{}", folder, name), content); !done) return done;
   return {};
 }
 
