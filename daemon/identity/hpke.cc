@@ -14,7 +14,6 @@
 namespace vtpm::identity {
 namespace {
 
-using Buffer = OwnedBy<BIO, BIO_free_all>;
 using Cipher = OwnedBy<EVP_CIPHER_CTX, EVP_CIPHER_CTX_free>;
 
 constexpr std::uint16_t kKem = 0x0011, kKdf = 0x0002, kAead = 0x0002;
@@ -161,18 +160,16 @@ Result<Bytes> exchange_public_key(ByteView private_key) {
 
 Result<std::string> exchange_key_to_pem(ByteView point) {
   VTPM_TRY(const Key key, key_of(point));
-  const Buffer out(BIO_new(BIO_s_mem()));
+  const Bio out(BIO_new(BIO_s_mem()));
   if (!out || PEM_write_bio_PUBKEY(out.get(), key.get()) != 1)
     return fail_openssl("write a public key as PEM");
-  char* data = nullptr;
-  const long size = BIO_get_mem_data(out.get(), &data);
-  return std::string(data, static_cast<std::size_t>(size));
+  return text_in(out.get());
 }
 
 Result<Bytes> exchange_key_from_pem(std::string_view pem) {
   constexpr std::size_t kLongest = 4096;
-  const Buffer in(
-      pem.size() > kLongest ? nullptr : BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
+  const Bio in(pem.size() > kLongest ? nullptr
+                                     : BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));
   const Key key(in ? PEM_read_bio_PUBKEY(in.get(), nullptr, nullptr, nullptr) : nullptr);
   auto point = key ? point_of(key.get()) : Result<Bytes>(Bytes{});
   ERR_clear_error();

@@ -136,11 +136,10 @@ Result<std::string> Issuer::request(ByteView private_key, const IssuerSubject& s
   VTPM_TRY(const Certificate wanted,
            begin_issuer(key.get(), kRootName, subject, Usage::sign_certificates_and_lists));
   const OwnedBy<X509_REQ, X509_REQ_free> request(X509_REQ_new());
-  const OwnedBy<BIO, BIO_free_all> out(BIO_new(BIO_s_mem()));
+  const Bio out(BIO_new(BIO_s_mem()));
   // It takes a copy of the extensions.
   auto* const extensions =
       const_cast<STACK_OF(X509_EXTENSION)*>(X509_get0_extensions(wanted.get()));
-  char* text = nullptr;
   if (!request || !out ||
       X509_REQ_set_subject_name(request.get(), X509_get_subject_name(wanted.get())) != 1 ||
       X509_REQ_set_pubkey(request.get(), key.get()) != 1 ||
@@ -148,8 +147,7 @@ Result<std::string> Issuer::request(ByteView private_key, const IssuerSubject& s
       X509_REQ_sign(request.get(), key.get(), EVP_sha384()) <= 0 ||
       PEM_write_bio_X509_REQ(out.get(), request.get()) != 1)
     return fail_openssl("make a request for a certificate");
-  const long size = BIO_get_mem_data(out.get(), &text);
-  return std::string(text, static_cast<std::size_t>(size));
+  return text_in(out.get());
 }
 
 Result<Issuer> Issuer::load(ByteView private_key, ByteView certificate) {

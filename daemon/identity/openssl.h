@@ -2,6 +2,7 @@
 // Owners for what OpenSSL hands out, and its failures in words.
 #pragma once
 
+#include <openssl/bio.h>
 #include <openssl/bn.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -31,6 +32,7 @@ using Key = OwnedBy<EVP_PKEY, EVP_PKEY_free>;
 using KeyContext = OwnedBy<EVP_PKEY_CTX, EVP_PKEY_CTX_free>;
 using Number = OwnedBy<BIGNUM, BN_free>;
 using Certificate = OwnedBy<X509, X509_free>;
+using Bio = OwnedBy<BIO, BIO_free_all>;
 
 // What OpenSSL says of it is left out: it can name neither cause nor cure to a person.
 inline tl::unexpected<Error> fail_openssl(const std::string& what) {
@@ -62,6 +64,13 @@ Owner from_der(ByteView der, Decode decode) {
   Owner structure(decode(nullptr, &at, static_cast<long>(der.size())));
   if (at != raw(der) + der.size()) structure.reset();
   return structure;
+}
+
+// What was written to a buffer in memory.
+inline std::string text_in(BIO* buffer) {
+  char* data = nullptr;
+  const long size = BIO_get_mem_data(buffer, &data);
+  return size > 0 ? std::string(data, static_cast<std::size_t>(size)) : std::string();
 }
 
 // DER, PKCS #8; nullptr if it is none.

@@ -9,7 +9,6 @@
 namespace vtpm::identity {
 namespace {
 
-using Buffer = OwnedBy<BIO, BIO_free_all>;
 struct FreeMemory {
   void operator()(void* memory) const { OPENSSL_free(memory); }
 };
@@ -22,12 +21,10 @@ constexpr std::size_t kLargestFile = std::size_t{1} << 20;
 
 Result<std::string> to_pem(ByteView certificate) {
   const auto parsed = from_der<Certificate>(certificate, d2i_X509);
-  const Buffer out(BIO_new(BIO_s_mem()));
+  const Bio out(BIO_new(BIO_s_mem()));
   if (!parsed || !out || PEM_write_bio_X509(out.get(), parsed.get()) != 1)
     return fail_openssl("write a certificate as PEM");
-  char* data = nullptr;
-  const long size = BIO_get_mem_data(out.get(), &data);
-  return std::string(data, static_cast<std::size_t>(size));
+  return text_in(out.get());
 }
 
 Result<CertificateSummary> describe_certificate(std::string_view pem) {
@@ -53,7 +50,7 @@ Result<std::string> key_name(ByteView certificate) {
 Result<PemContent> read_pem(std::string_view text) {
   if (text.size() > kLargestFile)
     return fail(ErrorCode::too_large, "it is larger than files of certificates are");
-  const Buffer in(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
+  const Bio in(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
   if (!in) return fail_openssl("read PEM");
   PemContent content;
   for (;;) {

@@ -83,12 +83,10 @@ Result<std::string> list_to_pem(ByteView list) {
   const unsigned char* at = raw(list);
   const OwnedBy<X509_CRL, X509_CRL_free> parsed(
       d2i_X509_CRL(nullptr, &at, static_cast<long>(list.size())));
-  const OwnedBy<BIO, BIO_free_all> out(BIO_new(BIO_s_mem()));
+  const Bio out(BIO_new(BIO_s_mem()));
   if (!parsed || !out || PEM_write_bio_X509_CRL(out.get(), parsed.get()) != 1)
     return fail_openssl("write a revocation list as PEM");
-  char* data = nullptr;
-  const long size = BIO_get_mem_data(out.get(), &data);
-  return std::string(data, static_cast<std::size_t>(size));
+  return text_in(out.get());
 }
 
 }  // namespace vtpm::identity

@@ -10,14 +10,6 @@
 namespace vtpm::identity {
 namespace {
 
-using Buffer = OwnedBy<BIO, BIO_free_all>;
-
-std::string content(BIO* buffer) {
-  char* data = nullptr;
-  const long size = BIO_get_mem_data(buffer, &data);
-  return size > 0 ? std::string(data, static_cast<std::size_t>(size)) : std::string();
-}
-
 bool read_time(const ASN1_TIME* time, std::int64_t& seconds) {
   std::tm parts{};
   if (ASN1_TIME_to_tm(time, &parts) != 1) return false;
@@ -30,7 +22,7 @@ bool read_time(const ASN1_TIME* time, std::int64_t& seconds) {
 Result<RootDescription> describe_root(ByteView certificate) {
   const unsigned char* at = raw(certificate);
   const Certificate root(d2i_X509(nullptr, &at, static_cast<long>(certificate.size())));
-  const Buffer pem(BIO_new(BIO_s_mem())), subject(BIO_new(BIO_s_mem()));
+  const Bio pem(BIO_new(BIO_s_mem())), subject(BIO_new(BIO_s_mem()));
   RootDescription out;
   out.sha256.resize(static_cast<std::size_t>(EVP_MD_get_size(EVP_sha256())));
   unsigned size = 0;
@@ -42,8 +34,8 @@ Result<RootDescription> describe_root(ByteView certificate) {
       !read_time(X509_get0_notBefore(root.get()), out.not_before) ||
       !read_time(X509_get0_notAfter(root.get()), out.not_after))
     return fail_openssl("describe a root certificate");
-  out.pem = content(pem.get());
-  out.subject = content(subject.get());
+  out.pem = text_in(pem.get());
+  out.subject = text_in(subject.get());
   return out;
 }
 

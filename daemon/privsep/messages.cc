@@ -68,20 +68,14 @@ std::vector<Bytes> list(Reader& in) {
   return items;
 }
 
-SecretBytes permanent_or_none(Reader& in) {
+SecretBytes state_or_none(Reader& in, std::size_t longest) {
   const ByteView state = in.sized32();
-  if (state.size() > kMaxPermanentState) in.fail();
-  return to_secret(state);
-}
-
-SecretBytes volatile_or_none(Reader& in) {
-  const ByteView state = in.sized32();
-  if (state.size() > kMaxVolatileState) in.fail();
+  if (state.size() > longest) in.fail();
   return to_secret(state);
 }
 
 SecretBytes permanent(Reader& in) {
-  SecretBytes state = permanent_or_none(in);
+  SecretBytes state = state_or_none(in, kMaxPermanentState);
   if (state.empty()) in.fail();
   return state;
 }
@@ -263,12 +257,12 @@ Result<Message> decode(ByteView bytes) {
       m.policy = in.array<32>();
       if (m.authorization.size() != m.policy.size()) in.fail();
       m.endorsement_seed = to_secret(in.sized16());
-      m.copy = permanent_or_none(in);
+      m.copy = state_or_none(in, kMaxPermanentState);
       m.fresh_storage = checked_bool(in);
       m.steps = in.u32();
       m.predecessor = to_secret(in.sized16());
       if (m.steps == 0 || m.steps > kMaxSteps || m.predecessor.size() > kMaxPredecessor) in.fail();
-      m.running = volatile_or_none(in);
+      m.running = state_or_none(in, kMaxVolatileState);
       message = std::move(m);
       break;
     }
@@ -294,14 +288,14 @@ Result<Message> decode(ByteView bytes) {
     }
     case Type::manufactured: {
       Manufactured m{permanent(in)};
-      m.volatile_state = volatile_or_none(in);
+      m.volatile_state = state_or_none(in, kMaxVolatileState);
       message = std::move(m);
       break;
     }
     case Type::tell_running: message = TellRunning{in.u64()}; break;
     case Type::running: {
       Running m{in.u64(), {}};
-      m.part = volatile_or_none(in);
+      m.part = state_or_none(in, kMaxVolatileState);
       message = std::move(m);
       break;
     }
