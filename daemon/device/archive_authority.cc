@@ -75,14 +75,15 @@ Result<std::string> Archive::request_authority(const identity::IssuerSubject& su
   const store::HostKey& host_key = vault_->host_key();
   VTPM_TRY(Note note, decode_note(note_, host_key));
   SecretBytes key;
-  if (note.requested_key.empty()) {
+  const bool made = note.requested_key.empty();
+  if (made) {
     VTPM_TRY(key, identity::Issuer::new_key());
     VTPM_TRY(note.requested_key, host_key.seal(kAuthorityPurpose, key));
   } else {
     VTPM_TRY(key, host_key.unseal(kAuthorityPurpose, note.requested_key));
   }
   VTPM_TRY(std::string request, identity::Issuer::request(key, subject));
-  VTPM_CHECK(write_note(note));
+  if (made) VTPM_CHECK(write_note(note));
   return request;
 }
 

@@ -45,12 +45,11 @@ Result<store::Withdrawn> Archive::withdraw(const store::Record& record) {
   const bool retired = record.settings.role == store::Role::retired;
   if (record.settings.role != store::Role::device && !retired)
     return store::Withdrawn{};  // its certificates are another's
-  VTPM_TRY(const auto plain, vault_->open_lineage(record));
-  if (!plain) return store::Withdrawn{};
-  VTPM_TRY(const identity::Lineage lineage, identity::decode_lineage(*plain));
+  VTPM_TRY(const auto lineage, vault_->read_lineage(record));
+  if (!lineage) return store::Withdrawn{};
   VTPM_TRY(
       const identity::Withdrawal withdrawal,
-      identity::withdraw(lineage, retired ? Reason::superseded : Reason::cessation_of_operation,
+      identity::withdraw(*lineage, retired ? Reason::superseded : Reason::cessation_of_operation,
                          std::time(nullptr)));
   VTPM_TRY(const store::HostKey key, withdrawal_key());
   VTPM_TRY(const std::uint64_t last, store_->last_withdrawn());

@@ -55,9 +55,7 @@ Device::~Device() {
   forget_commit();
 }
 
-bool Device::read_only() const {
-  return record_.settings.mode == static_cast<std::uint8_t>(privsep::DeviceMode::read_only);
-}
+bool Device::read_only() const { return is_read_only(record_.settings); }
 
 View Device::view() const {
   View view;

@@ -16,12 +16,11 @@ Result<NewIdentity> Device::descendant(const store::Record& source, identity::Ev
                                        const Uuid& device, std::uint64_t above,
                                        privsep::Manufacture& order) {
   VTPM_TRY(auto state, host_.vault.open(source));
-  VTPM_TRY(const auto encoded, host_.vault.open_lineage(source));
-  if (!state || !encoded)
+  VTPM_TRY(auto lineage, host_.vault.read_lineage(source));
+  if (!state || !lineage)
     return fail(ErrorCode::corrupt, "the record of a copy lacks its state or its lineage");
-  VTPM_TRY(identity::Lineage lineage, identity::decode_lineage(*encoded));
   VTPM_TRY(NewIdentity identity,
-           NewIdentity::descend(std::move(lineage), kind, device,
+           NewIdentity::descend(*std::move(lineage), kind, device,
                                 static_cast<privsep::DeviceKind>(record_.settings.kind), above));
   VTPM_TRY(order, identity.order(identity_profile()));
   order.copy = std::move(state->permanent);

@@ -16,22 +16,21 @@ namespace vtpm::device {
 
 // Its family goes on over there with a key of its own, below the one that stays here.
 Result<SecretBytes> Device::lineage_elsewhere(const store::Record& record) const {
-  VTPM_TRY(const auto plain, host_.vault.open_lineage(record));
-  if (!plain)
+  VTPM_TRY(auto lineage, host_.vault.read_lineage(record));
+  if (!lineage)
     return fail(ErrorCode::failed_precondition,
                 "the device got its identity from an older vtpmd, which kept no lineage",
                 "only devices that have one can be exported");
-  VTPM_TRY(identity::Lineage lineage, identity::decode_lineage(*plain));
-  if (lineage.above.empty()) {
-    VTPM_TRY(lineage.above, host_.above_family(lineage));
+  if (lineage->above.empty()) {
+    VTPM_TRY(lineage->above, host_.above_family(*lineage));
   }
   VTPM_TRY(const identity::Family family,
-           identity::Family::load(lineage.family_key, lineage.family_certificate));
-  VTPM_TRY(const identity::Family branch, family.branch(lineage.above));
-  lineage.above.insert(lineage.above.begin(), std::move(lineage.family_certificate));
-  lineage.family_key = branch.private_key();
-  lineage.family_certificate = branch.certificate();
-  return identity::encode(lineage);
+           identity::Family::load(lineage->family_key, lineage->family_certificate));
+  VTPM_TRY(const identity::Family branch, family.branch(lineage->above));
+  lineage->above.insert(lineage->above.begin(), std::move(lineage->family_certificate));
+  lineage->family_key = branch.private_key();
+  lineage->family_certificate = branch.certificate();
+  return identity::encode(*lineage);
 }
 
 Result<Bytes> Device::export_again(ByteView recipient) const {

@@ -29,17 +29,15 @@ Result<NewIdentity> Device::identity_of_successor(privsep::Manufacture& order) {
   VTPM_TRY(const store::Record snapshot, host_.store.get(rollback_->snapshot));
   VTPM_TRY(const store::Record present, host_.store.get(record_.uuid));
   VTPM_TRY(const auto state, host_.vault.open(present));
-  VTPM_TRY(const auto lineage, host_.vault.open_lineage(present));
-  VTPM_TRY(const auto before, host_.vault.open_lineage(snapshot));
-  if (!state || !lineage || !before)
+  VTPM_TRY(const auto own, host_.vault.read_lineage(present));
+  VTPM_TRY(const auto then, host_.vault.read_lineage(snapshot));
+  if (!state || !own || !then)
     return fail(ErrorCode::failed_precondition, "the device has no identity that could go back");
-  VTPM_TRY(const identity::Lineage own, identity::decode_lineage(*lineage));
-  VTPM_TRY(const identity::Lineage then, identity::decode_lineage(*before));
-  if (own.family_certificate != then.family_certificate)
+  if (own->family_certificate != then->family_certificate)
     return fail(ErrorCode::failed_precondition,
                 "the snapshot is not of this device: it is of another family",
                 "'vtpmctl clone' makes a device of its own from it");
-  VTPM_TRY(const identity::Standing standing, identity::replay(own.log));
+  VTPM_TRY(const identity::Standing standing, identity::replay(own->log));
   VTPM_TRY(NewIdentity identity, descendant(snapshot, identity::EventKind::rollback,
                                             rollback_->successor, standing.generation, order));
   const ByteView permanent = state->permanent;
@@ -59,11 +57,10 @@ Result<void> Device::commit_rollback(MadeIdentity made) {
                                       .successor = {},
                                       .gone = rollback_->newer};
   VTPM_TRY(const store::Record present, host_.store.get(record_.uuid));
-  VTPM_TRY(const auto lineage, host_.vault.open_lineage(present));
-  if (!lineage) return fail(ErrorCode::corrupt, "the record has lost its lineage");
-  VTPM_TRY(identity::Lineage remains, identity::decode_lineage(*lineage));
-  remains.seed_bytes.clear();  // no seed is to be derived again
-  VTPM_TRY(auto kept, host_.vault.retire(record_.uuid, encode(remains)));
+  VTPM_TRY(auto remains, host_.vault.read_lineage(present));
+  if (!remains) return fail(ErrorCode::corrupt, "the record has lost its lineage");
+  remains->seed_bytes.clear();  // no seed is to be derived again
+  VTPM_TRY(auto kept, host_.vault.retire(record_.uuid, encode(*remains)));
   succession.wrapped_key = std::move(kept.wrapped_key);
   succession.lineage = std::move(kept.lineage);
   Checkpoint first;

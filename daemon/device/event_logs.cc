@@ -25,25 +25,33 @@ Result<EventLogs> EventLogs::open(const std::string& run_dir) {
 
 Result<void> EventLogs::put(const Uuid& device, const std::string& name,
                             const std::vector<Event>& events) {
-  VTPM_CHECK(keep(device, events));
-  return publish(name, encode_event_log(events));
+  const Bytes log = encode_event_log(events);
+  VTPM_CHECK(write_own(device, log));
+  return publish(name, log);
 }
 
 Result<void> EventLogs::keep(const Uuid& device, const std::vector<Event>& events) const {
-  return store::write_private_file(own_ + "/" + device.to_string(), encode_event_log(events), true,
-                                   "the event log");
+  return write_own(device, encode_event_log(events));
 }
 
 Result<std::vector<Event>> EventLogs::kept(const Uuid& device) const {
-  VTPM_TRY(const SecretBytes log, store::read_private_file(own_ + "/" + device.to_string(),
-                                                           kMaxEventLog, "the event log"));
+  VTPM_TRY(const SecretBytes log, read_own(device));
   return decode_event_log(log);
 }
 
 Result<std::vector<Event>> EventLogs::get(const Uuid& device, const std::string& name) const {
-  VTPM_TRY(auto events, kept(device));
-  VTPM_CHECK(publish(name, encode_event_log(events)));
+  VTPM_TRY(const SecretBytes log, read_own(device));
+  VTPM_TRY(auto events, decode_event_log(log));
+  VTPM_CHECK(publish(name, log));
   return events;
+}
+
+Result<void> EventLogs::write_own(const Uuid& device, ByteView log) const {
+  return store::write_private_file(own_ + "/" + device.to_string(), log, true, "the event log");
+}
+
+Result<SecretBytes> EventLogs::read_own(const Uuid& device) const {
+  return store::read_private_file(own_ + "/" + device.to_string(), kMaxEventLog, "the event log");
 }
 
 void EventLogs::remove(const Uuid& device, const std::string& name) const {

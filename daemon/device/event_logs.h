@@ -36,6 +36,8 @@ class EventLogs {
  private:
   EventLogs(std::string own, std::string published)
       : own_(std::move(own)), public_(std::move(published)) {}
+  Result<void> write_own(const Uuid& device, ByteView log) const;
+  [[nodiscard]] Result<SecretBytes> read_own(const Uuid& device) const;
   Result<void> publish(const std::string& name, ByteView log) const;
 
   std::string own_;

@@ -221,12 +221,10 @@ Holdings Manager::holdings(const std::string& owner) const {
   Holdings now;
   for (const auto& [uuid, device] : devices_) {
     const store::Settings& settings = device->record().settings;
-    const bool read_only =
-        settings.mode == static_cast<std::uint8_t>(privsep::DeviceMode::read_only);
     if (settings.role == store::Role::retired)
       now.retired++;
     else
-      (read_only ? now.read_only : now.read_write)++;
+      (is_read_only(settings) ? now.read_only : now.read_write)++;
     if (settings.owner == owner && counts_for_owner(settings)) now.of_owner++;
   }
   return now;

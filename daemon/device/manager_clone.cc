@@ -5,13 +5,6 @@
 #include "device/manager_on_loop.h"
 
 namespace vtpm::device {
-namespace {
-
-bool is_read_only(const store::Settings& settings) {
-  return settings.mode == static_cast<std::uint8_t>(privsep::DeviceMode::read_only);
-}
-
-}  // namespace
 
 Result<store::Settings> Manager::settings_from(const std::string& source, Source allowed) {
   // Changes nothing; unlike show(), it refuses a device whose record is damaged.

@@ -53,10 +53,7 @@ Result<std::vector<Bytes>> Manager::above_family(const identity::Lineage& lineag
 
 Result<std::optional<identity::Lineage>> Manager::lineage_of(const Uuid& uuid) {
   VTPM_TRY(const store::Record record, archive_->records().get(uuid));
-  VTPM_TRY(const auto plain, archive_->vault().open_lineage(record));
-  if (!plain) return std::nullopt;
-  VTPM_TRY(identity::Lineage lineage, identity::decode_lineage(*plain));
-  return lineage;
+  return archive_->vault().read_lineage(record);
 }
 
 Result<Manager::Descent> Manager::descent_of(const Device& device) {

@@ -90,21 +90,12 @@ Result<View> Manager::import_device(const Bytes& file, const std::string& name,
                     "a device moves to a host once");
       if (!name.empty()) parcel.settings.name = name;
       if (owner) parcel.settings.owner = *owner;
-      store::Record record;
-      record.uuid = parcel.uuid;
-      record.settings = std::move(parcel.settings);
-      record.version.epoch = parcel.epoch + 1;
       Checkpoint first;
       first.permanent = std::move(parcel.permanent);
       first.permanent_version = 1;
-      VTPM_TRY(auto sealed,
-               archive_->vault().prepare(
-                   record, first,
-                   {.mode = 0, .lineage = std::move(parcel.lineage), .role = std::nullopt}));
-      record.wrapped_key = std::move(sealed.wrapped_key);
-      record.state = std::move(sealed.state);
-      record.lineage = std::move(sealed.lineage);
-      record.version.generation = first.permanent_version;
+      VTPM_TRY(const store::Record record,
+               archive_->vault().begin(parcel.uuid, parcel.settings, first,
+                                       std::move(parcel.lineage), parcel.epoch + 1));
       const auto added = add(record);
       if (!added) {
         archive_->vault().forget(record.uuid);

@@ -3,16 +3,14 @@
 
 #include <fmt/format.h>
 
-#include "privsep/messages.h"
+#include "device/view.h"
 
 namespace vtpm::device {
 namespace {
 
 std::uint64_t share_of(const store::Settings& settings) {
   if (settings.role == store::Role::retired) return kRetiredShare;
-  return settings.mode == static_cast<std::uint8_t>(privsep::DeviceMode::read_only)
-             ? kReadOnlyShare
-             : kReadWriteShare;
+  return is_read_only(settings) ? kReadOnlyShare : kReadWriteShare;
 }
 
 }  // namespace

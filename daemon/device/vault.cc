@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <tuple>
 
-#include "privsep/messages.h"
+#include "device/view.h"
 
 namespace vtpm::device {
 namespace {
@@ -132,10 +132,9 @@ Result<std::optional<Checkpoint>> Vault::open(const store::Record& record) {
   if (record.settings.role == store::Role::moved)
     return fail(ErrorCode::failed_precondition, "the device's state is sealed to another host");
   if (record.state.bytes.empty()) {
-    const bool read_only =
-        record.settings.mode == static_cast<std::uint8_t>(privsep::DeviceMode::read_only);
     const bool retired = record.settings.role == store::Role::retired;
-    if (record.version.generation == 0 || read_only || retired) return std::nullopt;
+    if (record.version.generation == 0 || is_read_only(record.settings) || retired)
+      return std::nullopt;
     return fail(ErrorCode::corrupt, "the record has lost the state that was committed to it");
   }
   if (record.state.generation != record.version.generation)
@@ -163,11 +162,20 @@ Result<std::optional<SecretBytes>> Vault::open_lineage(const store::Record& reco
   return plain;
 }
 
+Result<std::optional<identity::Lineage>> Vault::read_lineage(const store::Record& record) {
+  VTPM_TRY(const auto plain, open_lineage(record));
+  if (!plain) return std::nullopt;
+  VTPM_TRY(identity::Lineage lineage, identity::decode_lineage(*plain));
+  return lineage;
+}
+
 Result<store::Record> Vault::begin(const Uuid& uuid, const store::Settings& settings,
-                                   const Checkpoint& state, SecretBytes lineage) {
+                                   const Checkpoint& state, SecretBytes lineage,
+                                   std::uint64_t epoch) {
   store::Record record;
   record.uuid = uuid;
   record.settings = settings;
+  record.version.epoch = epoch;
   VTPM_TRY(auto sealed,
            prepare(record, state, {.mode = 0, .lineage = std::move(lineage), .role = {}}));
   record.wrapped_key = std::move(sealed.wrapped_key);

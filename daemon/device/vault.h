@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/checkpoint.h"
+#include "identity/lineage.h"
 #include "store/sealing.h"
 #include "store/store.h"
 
@@ -29,14 +30,17 @@ class Vault {
 
   // What its identity comes from (identity/lineage.h, encoded); nullopt if the record does not say.
   Result<std::optional<SecretBytes>> open_lineage(const store::Record& record);
+  // The same, decoded.
+  Result<std::optional<identity::Lineage>> read_lineage(const store::Record& record);
 
   // What store::Store::commit_all needs to make `checkpoint` the next state of `record`.
   Result<store::Store::CommitRequest> prepare(const store::Record& record,
                                               const Checkpoint& checkpoint,
                                               const Birth& birth = {});
-  // A new record that begins with this state, in generation 1.
+  // A new record that begins with this state, in generation 1 of that epoch.
   Result<store::Record> begin(const Uuid& uuid, const store::Settings& settings,
-                              const Checkpoint& state, SecretBytes lineage);
+                              const Checkpoint& state, SecretBytes lineage,
+                              std::uint64_t epoch = 0);
   // What a record keeps that has no state any more: its lineage, under a new key. forget() the old
   // one when the store has it.
   struct Remains {

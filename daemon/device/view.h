@@ -8,6 +8,7 @@
 
 #include "base/uuid.h"
 #include "device/kernel_control.h"
+#include "privsep/messages.h"
 #include "store/store.h"
 
 namespace vtpm::device {
@@ -18,6 +19,10 @@ namespace vtpm::device {
 // answers TPM_RC_FAILURE; power-cycle or stop mends it.
 enum class Phase : std::uint8_t { off, starting, on, parked, detached, stopping, failed };
 std::string_view to_string(Phase phase);
+
+inline bool is_read_only(const store::Settings& settings) {
+  return settings.mode == static_cast<std::uint8_t>(privsep::DeviceMode::read_only);
+}
 
 struct View {
   Uuid uuid;
