@@ -14,21 +14,6 @@ namespace {
 
 const std::string kZeros(64, '0');
 
-std::vector<Event> measured_file(std::uint8_t fill) {
-  Event event;
-  event.measurement.pcr = kFilePcr;
-  event.measurement.digests.fill(std::byte{fill});
-  event.what = "file";
-  return {event};
-}
-
-std::string pcr9(const View& view) {
-  const std::string reply = send_command(view.socket_path,
-                                         "80010000001400000"
-                                         "17e00000001000b03000200");
-  return reply.size() > 64 ? reply.substr(reply.size() - 64) : reply;
-}
-
 class CopyTest : public ManagerTest {
  protected:
   // On, with a measured file in PCR 9 and an event in PCR 16.

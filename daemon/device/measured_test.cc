@@ -11,23 +11,6 @@
 namespace vtpm::device::testing {
 namespace {
 
-constexpr std::string_view kReadPcr9 =
-    "80010000001400000"
-    "17e00000001000b03000200";
-
-std::string pcr9(const View& view) {
-  const std::string reply = send_command(view.socket_path, kReadPcr9);
-  return reply.size() > 64 ? reply.substr(reply.size() - 64) : reply;
-}
-
-std::vector<Event> one(std::uint8_t fill) {
-  Event event;
-  event.measurement.pcr = kFilePcr;
-  event.measurement.digests.fill(std::byte{fill});
-  event.what = "file";
-  return {event};
-}
-
 std::string content(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), {}};
@@ -41,12 +24,12 @@ TEST_F(ManagerTest, ADeviceIsMeasuredAtItsStartAndAgainAtAPowerCycle) {
   open();
   View view = create("web", false);
   EXPECT_EQ(view.event_log, "");
-  view = manager_->start("web", one(1)).value();
+  view = manager_->start("web", measured_file(1)).value();
   const std::string measured = pcr9(view);
-  EXPECT_EQ(content(view.event_log), log_of(one(1)));
-  EXPECT_EQ(as_text(*manager_->event_log("web")), log_of(one(1)));
+  EXPECT_EQ(content(view.event_log), log_of(measured_file(1)));
+  EXPECT_EQ(as_text(*manager_->event_log("web")), log_of(measured_file(1)));
 
-  const auto late = manager_->start("web", one(2));
+  const auto late = manager_->start("web", measured_file(2));
   ASSERT_FALSE(late);
   EXPECT_EQ(late.error().code, ErrorCode::failed_precondition);
   EXPECT_TRUE(manager_->start("web"));
@@ -54,10 +37,10 @@ TEST_F(ManagerTest, ADeviceIsMeasuredAtItsStartAndAgainAtAPowerCycle) {
 
   ASSERT_TRUE(manager_->power_cycle("web"));
   EXPECT_EQ(pcr9(view), measured);
-  ASSERT_TRUE(manager_->power_cycle("web", one(2)));
+  ASSERT_TRUE(manager_->power_cycle("web", measured_file(2)));
   EXPECT_NE(pcr9(view), measured);
-  EXPECT_EQ(content(view.event_log), log_of(one(2)));
-  ASSERT_TRUE(manager_->power_cycle("web", one(1)));
+  EXPECT_EQ(content(view.event_log), log_of(measured_file(2)));
+  ASSERT_TRUE(manager_->power_cycle("web", measured_file(1)));
   EXPECT_EQ(pcr9(view), measured);
 
   ASSERT_TRUE(manager_->stop("web", false));
@@ -72,7 +55,7 @@ TEST_F(ManagerTest, ADeviceIsMeasuredAtItsStartAndAgainAtAPowerCycle) {
 TEST_F(ManagerTest, WhatWasMeasuredOutlivesWorkersAndVtpmd) {
   open();
   create("web", false, true);
-  View view = manager_->start("web", one(1)).value();
+  View view = manager_->start("web", measured_file(1)).value();
   const std::string measured = pcr9(view);
   kill_worker("web", SIGKILL);
   EXPECT_EQ(pcr9(view), measured);
@@ -81,7 +64,7 @@ TEST_F(ManagerTest, WhatWasMeasuredOutlivesWorkersAndVtpmd) {
   open();
   view = wait_for_phase("web", Phase::on);
   EXPECT_EQ(pcr9(view), measured);
-  EXPECT_EQ(content(view.event_log), log_of(one(1)));
+  EXPECT_EQ(content(view.event_log), log_of(measured_file(1)));
   ASSERT_TRUE(manager_->power_cycle("web"));
   EXPECT_EQ(pcr9(view), measured);
 }
@@ -90,7 +73,7 @@ TEST_F(ManagerTest, WhatWasMeasuredOutlivesWorkersAndVtpmd) {
 TEST_F(ManagerTest, AClientCannotMeasureAfterwards) {
   open();
   create("measured", false);
-  const View measured = manager_->start("measured", one(0xaa)).value();
+  const View measured = manager_->start("measured", measured_file(0xaa)).value();
   const View plain = create("plain");
   EXPECT_NE(pcr9(plain), std::string(64, '0')) << "a separator";
   std::string extend = "80020000004100000182000000090000000940000009000000000000000001000b";
@@ -105,12 +88,14 @@ TEST_F(ManagerTest, WhereThereIsFirmwareNothingIsMeasuredForIt) {
     auto s = settings("other");
     s.kind = static_cast<std::uint8_t>(kind);
     ASSERT_TRUE(manager_->create(s, false));
-    EXPECT_EQ(manager_->start("other", one(1)).error().code, ErrorCode::failed_precondition);
+    EXPECT_EQ(manager_->start("other", measured_file(1)).error().code,
+              ErrorCode::failed_precondition);
     EXPECT_EQ(show("other").phase, Phase::off);
     const auto view = manager_->start("other");
     ASSERT_TRUE(view) << view.error().message;
     EXPECT_EQ(view->event_log, "");
-    EXPECT_EQ(manager_->power_cycle("other", one(1)).error().code, ErrorCode::failed_precondition);
+    EXPECT_EQ(manager_->power_cycle("other", measured_file(1)).error().code,
+              ErrorCode::failed_precondition);
     ASSERT_TRUE(manager_->remove("other", false, true));
   }
 }
@@ -118,7 +103,7 @@ TEST_F(ManagerTest, WhereThereIsFirmwareNothingIsMeasuredForIt) {
 TEST_F(ManagerTest, ARequestThatIsTooMuchChangesNothing) {
   open();
   const View view = create("web");
-  std::vector<Event> many(kMaxMeasurements + 1, one(1)[0]);
+  std::vector<Event> many(kMaxMeasurements + 1, measured_file(1)[0]);
   EXPECT_EQ(manager_->power_cycle("web", many).error().code, ErrorCode::too_large);
   EXPECT_EQ(show("web").worker_pid, view.worker_pid);
   ASSERT_TRUE(manager_->stop("web", false));

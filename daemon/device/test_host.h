@@ -55,9 +55,23 @@ inline std::string extend_pcr16(const std::string& path) {
                                 std::string(64, 'a'));
 }
 // The digest alone: the update counter before it is no part of what must stay.
-inline std::string pcr16(const std::string& path) {
-  const std::string reply = send_command(path, kReadPcr16);
+inline std::string read_digest(const std::string& path, std::string_view command) {
+  const std::string reply = send_command(path, command);
   return reply.size() > 64 ? reply.substr(reply.size() - 64) : reply;
+}
+inline std::string pcr16(const std::string& path) { return read_digest(path, kReadPcr16); }
+// Where files are measured; see measured_file().
+inline std::string pcr9(const View& view) {
+  return read_digest(view.socket_path,
+                     "80010000001400000"
+                     "17e00000001000b03000200");
+}
+inline std::vector<Event> measured_file(std::uint8_t fill) {
+  Event event;
+  event.measurement.pcr = kFilePcr;
+  event.measurement.digests.fill(std::byte{fill});
+  event.what = "file";
+  return {event};
 }
 
 class ManagerTest : public ::testing::Test {

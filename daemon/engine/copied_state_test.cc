@@ -29,6 +29,16 @@ class CopiedState : public ::testing::Test {
   static Bytes field(ByteView blob, const Field& f) {
     return to_bytes(blob.subspan(f.offset, f.size));
   }
+  // A copy that goes on running with that part of its source.
+  [[nodiscard]] std::unique_ptr<Engine> copy_with(ByteView part) const {
+    auto started = must_start({Origin::restore, state_});
+    EXPECT_EQ(startup(*started), 0U);
+    const SecretBytes permanent = *started->permanent();
+    const SecretBytes running = *put_running_part(*started->volatile_state(), part);
+    started.reset();
+    return must_start(
+        {.origin = Origin::restore, .permanent = permanent, .volatile_state = running});
+  }
   SecretBytes state_;
 };
 
@@ -140,7 +150,7 @@ TEST_F(CopiedState, WhatIsNeededOfAPredecessorComesEarly) {
 // A copy that goes on running has the PCRs of its source, and nothing else that was loaded there.
 TEST_F(CopiedState, TakesThePcrsOfARunningTpmAlong) {
   SecretBytes part;
-  Bytes measured, permanent;
+  Bytes measured;
   {
     auto source = must_start({Origin::restore, state_});
     EXPECT_TRUE(take_running_part(*source->volatile_state()).value().empty()) << "not started yet";
@@ -152,14 +162,7 @@ TEST_F(CopiedState, TakesThePcrsOfARunningTpmAlong) {
     part = *take_running_part(*source->volatile_state());
     ASSERT_FALSE(part.empty());
   }
-  SecretBytes running, copy;
-  {
-    auto tpm = must_start({Origin::restore, state_});
-    ASSERT_EQ(startup(*tpm), 0U);
-    copy = *tpm->permanent();
-    running = *put_running_part(*tpm->volatile_state(), part);
-  }
-  auto tpm = must_start({.origin = Origin::restore, .permanent = copy, .volatile_state = running});
+  const auto tpm = copy_with(part);
   EXPECT_EQ(pcr_read(*tpm, 10), measured);
   EXPECT_EQ(pcr_read(*tpm, 11), Bytes(32)) << "never extended";
   for (const std::uint32_t loaded : {0x02000000U, 0x80000000U}) {
@@ -187,15 +190,7 @@ TEST_F(CopiedState, AClosedPlatformHierarchyStaysClosed) {
       }
       part = *take_running_part(*source->volatile_state());
     }
-    SecretBytes running, copy;
-    {
-      auto tpm = must_start({Origin::restore, state_});
-      ASSERT_EQ(startup(*tpm), 0U);
-      copy = *tpm->permanent();
-      running = *put_running_part(*tpm->volatile_state(), part);
-    }
-    auto tpm =
-        must_start({.origin = Origin::restore, .permanent = copy, .volatile_state = running});
+    const auto tpm = copy_with(part);
     EXPECT_EQ(create_primary(*tpm, kPlatform).rc == 0, platform == Platform::open);
     EXPECT_EQ(create_primary(*tpm, kEndorsement).rc, 0U);
   }

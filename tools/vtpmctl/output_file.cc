@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 
 namespace vtpm::ctl {
@@ -16,6 +17,15 @@ Outcome<void> write_file(const std::string& path, std::string_view bytes) {
   out.close();
   if (!out)
     return failure(Exit::failed, fmt::format("cannot write {}: {}", path, std::strerror(errno)));
+  return {};
+}
+
+Outcome<void> make_folder(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error)
+    return failure(Exit::failed,
+                   fmt::format("cannot make the folder {}: {}", path, error.message()));
   return {};
 }
 

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <filesystem>
-
 #include "base/bytes.h"
 #include "identity/revocation_list.h"
 #include "input_file.h"
@@ -135,11 +133,7 @@ Exit init(Session& session, const Options& options) {
 // DER, each in a file of the name that certificates tell.
 Outcome<void> write_lists(Session& session, const std::string& folder,
                           const v1::RevocationListsReply& reply) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error)
-    return failure(Exit::failed,
-                   fmt::format("cannot make the folder {}: {}", folder, error.message()));
+  if (auto made = make_folder(folder); !made) return made;
   for (const auto& list : reply.lists()) {
     const std::string path = folder + "/" + to_hex(as_bytes(list.issuer_key())) + ".crl";
     if (auto done = write_file(path, list.der()); !done) return done;

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <filesystem>
-
 #include "identity/pem.h"
 #include "output_file.h"
 #include "terminal_text.h"
@@ -28,11 +26,7 @@ std::vector<std::pair<std::string, std::string>> files_of(const v1::LineageReply
 }
 
 Outcome<void> export_to(const std::string& folder, const v1::LineageReply& reply) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error)
-    return failure(Exit::failed,
-                   fmt::format("cannot make the folder {}: {}", folder, error.message()));
+  if (auto made = make_folder(folder); !made) return made;
   for (const auto& [name, content] : files_of(reply))
     if (auto done = write_file(fmt::format("{}/{}", folder, name), content); !done) return done;
   return {};
