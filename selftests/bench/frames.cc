@@ -7,19 +7,8 @@ namespace bench {
 namespace {
 
 using vtpm::Writer;
+namespace frame = vtpm::frame;
 
-constexpr std::uint32_t kRcFailure = 0x101;
-constexpr std::uint32_t kOwner = 0x40000001;
-constexpr std::uint32_t kNull = 0x40000007;
-constexpr std::uint32_t kPassword = 0x40000009;
-constexpr std::uint16_t kNoSessions = 0x8001;
-constexpr std::uint16_t kSessions = 0x8002;
-constexpr std::uint16_t kSha256 = 0x0b;
-constexpr std::uint16_t kNothing = 0x10;  // TPM_ALG_NULL
-constexpr std::uint16_t kAes = 0x06;
-constexpr std::uint16_t kCfb = 0x43;
-constexpr std::uint16_t kEcdsa = 0x18;
-constexpr std::uint16_t kEcc = 0x23;
 constexpr std::uint16_t kKeyedHash = 0x08;
 constexpr std::uint16_t kP256 = 0x03;
 constexpr std::size_t kDigestSize = 32;
@@ -27,15 +16,15 @@ constexpr std::size_t kDigestSize = 32;
 Bytes create_primary(std::uint32_t attributes, bool signing) {
   Bytes area;
   Writer out(area);
-  out.u16(kEcc).u16(kSha256).u32(attributes).u16(0);  // no policy
+  out.u16(frame::kAlgEcc).u16(frame::kAlgSha256).u32(attributes).u16(0);  // no policy
   if (signing)
-    out.u16(kNothing).u16(kEcdsa).u16(kSha256);
+    out.u16(frame::kAlgNull).u16(frame::kAlgEcdsa).u16(frame::kAlgSha256);
   else
-    out.u16(kAes).u16(128).u16(kCfb).u16(kNothing);
-  out.u16(kP256).u16(kNothing).u16(0).u16(0);  // no KDF; the point is not chosen
+    out.u16(frame::kAlgAes).u16(128).u16(frame::kAlgCfb).u16(frame::kAlgNull);
+  out.u16(kP256).u16(frame::kAlgNull).u16(0).u16(0);  // no KDF; the point is not chosen
   Bytes parameters;
   Writer(parameters).u16(4).u32(0).sized16(area).u16(0).u32(0);
-  return command(0x131, {kOwner}, password(), parameters);
+  return command(0x131, {frame::kRhOwner}, password(), parameters);
 }
 
 }  // namespace
@@ -43,7 +32,7 @@ Bytes create_primary(std::uint32_t attributes, bool signing) {
 std::size_t size_of(ByteView frame) { return vtpm::load_be32(frame.data() + 2); }
 
 std::uint32_t code_of(ByteView reply) {
-  if (reply.size() < kHeaderSize || size_of(reply) != reply.size()) return kRcFailure;
+  if (reply.size() < kHeaderSize || size_of(reply) != reply.size()) return frame::kRcFailure;
   return vtpm::load_be32(reply.data() + 6);
 }
 
@@ -55,7 +44,7 @@ Bytes command(std::uint32_t code, std::initializer_list<std::uint32_t> handles,
               ByteView authorization, ByteView parameters) {
   Bytes frame;
   Writer out(frame);
-  out.u16(authorization.empty() ? kNoSessions : kSessions).u32(0).u32(code);
+  out.u16(authorization.empty() ? frame::kTagNoSessions : frame::kTagSessions).u32(0).u32(code);
   for (const std::uint32_t handle : handles) out.u32(handle);
   if (!authorization.empty()) out.sized32(authorization);
   out.bytes(parameters);
@@ -69,7 +58,7 @@ Bytes authorization(std::uint32_t handle, ByteView nonce, std::uint8_t attribute
   return area;
 }
 
-Bytes password() { return authorization(kPassword, {}, 0, {}); }
+Bytes password() { return authorization(frame::kRsPassword, {}, 0, {}); }
 
 Bytes startup() {
   Bytes clear;
@@ -79,13 +68,13 @@ Bytes startup() {
 
 Bytes pcr_read() {
   Bytes selection;
-  Writer(selection).u32(1).u16(kSha256).u8(3).u8(0).u8(0).u8(1);
+  Writer(selection).u32(1).u16(frame::kAlgSha256).u8(3).u8(0).u8(0).u8(1);
   return command(0x17e, {}, {}, selection);
 }
 
 Bytes pcr_extend() {
   Bytes digests;
-  Writer(digests).u32(1).u16(kSha256).bytes(Bytes(kDigestSize, std::byte{0x5a}));
+  Writer(digests).u32(1).u16(frame::kAlgSha256).bytes(Bytes(kDigestSize, std::byte{0x5a}));
   return command(0x182, {16}, password(), digests);
 }
 
@@ -98,13 +87,15 @@ Bytes get_random() {
 // Its own, empty authorization reads and writes it, and no wrong one locks it (TPMA_NV_NO_DA).
 Bytes nv_define(std::uint32_t index, std::uint16_t size) {
   Bytes area;
-  Writer(area).u32(index).u16(kSha256).u32(0x02040004).u16(0).u16(size);
+  Writer(area).u32(index).u16(frame::kAlgSha256).u32(0x02040004).u16(0).u16(size);
   Bytes parameters;
   Writer(parameters).u16(0).sized16(area);
-  return command(0x12a, {kOwner}, password(), parameters);
+  return command(0x12a, {frame::kRhOwner}, password(), parameters);
 }
 
-Bytes nv_undefine(std::uint32_t index) { return command(0x122, {kOwner, index}, password(), {}); }
+Bytes nv_undefine(std::uint32_t index) {
+  return command(0x122, {frame::kRhOwner, index}, password(), {});
+}
 
 Bytes nv_write(std::uint32_t index, ByteView data) {
   Bytes parameters(2 + data.size());
@@ -125,10 +116,13 @@ Bytes create_storage_key() { return create_primary(0x00030472, false); }
 
 Bytes sign(std::uint32_t key) {
   Bytes parameters;
-  Writer(parameters).sized16(Bytes(kDigestSize, std::byte{0x5a})).u16(kEcdsa).u16(kSha256);
+  Writer(parameters)
+      .sized16(Bytes(kDigestSize, std::byte{0x5a}))
+      .u16(frame::kAlgEcdsa)
+      .u16(frame::kAlgSha256);
   Writer(parameters)
       .u16(0x8024)
-      .u32(kNull)
+      .u32(frame::kRhNull)
       .u16(0);  // no TPMT_TK_HASHCHECK: the key is not restricted
   return command(0x15d, {key}, password(), parameters);
 }
@@ -137,7 +131,7 @@ Bytes seal(std::uint32_t parent, ByteView secret) {
   Bytes sensitive;
   Writer(sensitive).u16(0).sized16(secret);
   Bytes area;
-  Writer(area).u16(kKeyedHash).u16(kSha256).u32(0x452).u16(0).u16(kNothing).u16(0);
+  Writer(area).u16(kKeyedHash).u16(frame::kAlgSha256).u32(0x452).u16(0).u16(frame::kAlgNull).u16(0);
   Bytes parameters;
   Writer(parameters).sized16(sensitive).sized16(area).u16(0).u32(0);
   return command(0x153, {parent}, password(), parameters);
@@ -153,8 +147,8 @@ Bytes unseal(std::uint32_t object) { return command(kUnseal, {object}, password(
 
 Bytes start_hmac_session(ByteView nonce) {
   Bytes parameters;
-  Writer(parameters).sized16(nonce).u16(0).u8(0).u16(kNothing).u16(kSha256);
-  return command(0x176, {kNull, kNull}, {}, parameters);
+  Writer(parameters).sized16(nonce).u16(0).u8(0).u16(frame::kAlgNull).u16(frame::kAlgSha256);
+  return command(0x176, {frame::kRhNull, frame::kRhNull}, {}, parameters);
 }
 
 Bytes flush(std::uint32_t handle) {

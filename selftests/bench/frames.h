@@ -8,15 +8,16 @@
 #include <string>
 
 #include "base/bytes.h"
+#include "frame/frame.h"
 
 namespace bench {
 
 using vtpm::Bytes;
 using vtpm::ByteView;
 
-inline constexpr std::size_t kHeaderSize = 10;
-inline constexpr std::uint32_t kRcInitialize = 0x100;  // TPM2_Startup: it runs already
-inline constexpr std::uint32_t kRcReadOnly = 0x156;    // ours: refused in read-only mode
+using vtpm::frame::kHeaderSize;
+using vtpm::frame::kRcInitialize;
+using vtpm::frame::kRcReadOnly;
 
 // The size field of a frame that has a whole header.
 std::size_t size_of(ByteView frame);
