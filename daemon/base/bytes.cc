@@ -9,6 +9,12 @@ void wipe(MutableByteView memory) {
   if (!memory.empty()) ::explicit_bzero(memory.data(), memory.size());
 }
 
+void assign(SecretBytes& out, ByteView view) {
+  if (view.size() < out.size()) wipe(MutableByteView(out).subspan(view.size()));
+  out.resize(view.size());
+  if (!view.empty()) std::memcpy(out.data(), view.data(), view.size());
+}
+
 std::string to_hex(ByteView bytes) {
   static constexpr std::string_view kDigits = "0123456789abcdef";
   std::string out;

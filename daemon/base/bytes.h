@@ -8,6 +8,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <new>
@@ -60,6 +61,10 @@ inline SecretBytes to_secret(ByteView view) {
   if (!view.empty()) std::memcpy(out.data(), view.data(), view.size());
   return out;
 }
+
+// Copies into memory that `out` has already, if there is enough; what was there and is not
+// overwritten is wiped.
+void assign(SecretBytes& out, ByteView view);
 
 std::string to_hex(ByteView bytes);
 // 0 to 15; -1 if it is none.
@@ -138,7 +143,28 @@ class Reader {
   bool ok_ = true;
 };
 
-// Appends fields to a buffer (Bytes or SecretBytes) that the caller owns.
+// Memory that somebody else owns, as a buffer that fields are appended to. The caller has seen to
+// it that there is room: to run out of it ends the process.
+class SpanBuffer {
+ public:
+  explicit SpanBuffer(MutableByteView memory) : memory_(memory) {}
+  [[nodiscard]] std::size_t size() const { return size_; }
+  [[nodiscard]] std::byte* data() const { return memory_.data(); }
+  void resize(std::size_t size) {
+    if (size > memory_.size()) std::abort();
+    size_ = size;
+  }
+  void push_back(std::byte b) {
+    resize(size_ + 1);
+    memory_[size_ - 1] = b;
+  }
+
+ private:
+  MutableByteView memory_;
+  std::size_t size_ = 0;
+};
+
+// Appends fields to a buffer (Bytes, SecretBytes or SpanBuffer) that the caller owns.
 template <class Buffer>
 class BasicWriter {
  public:
@@ -170,5 +196,6 @@ class BasicWriter {
 };
 using Writer = BasicWriter<Bytes>;
 using SecretWriter = BasicWriter<SecretBytes>;
+using SpanWriter = BasicWriter<SpanBuffer>;
 
 }  // namespace vtpm

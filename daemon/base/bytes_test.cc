@@ -240,5 +240,32 @@ TEST(Wipe, ASecretThatGrowsShrinksOrMovesLeavesNothingBehind) {
   EXPECT_FALSE(freed.seen_with_pattern());
 }
 
+TEST(Wipe, ASecretThatIsAssignedOverLeavesNothingOfTheLongerOne) {
+  SecretBytes secret(kWatchedSize, kPattern);
+  const std::byte* const memory = secret.data();
+  assign(secret, as_bytes("short"));
+  EXPECT_EQ(as_text(secret), "short");
+  ASSERT_EQ(secret.data(), memory) << "there was room";
+  secret.resize(kWatchedSize);
+  EXPECT_EQ(std::ranges::count(secret, kPattern), 0);
+}
+
+TEST(SpanBuffer, TakesFieldsAsAnyBufferDoes) {
+  std::array<std::byte, 12> memory{};
+  SpanBuffer buffer(memory);
+  SpanWriter writer(buffer);
+  writer.u16(0x0102).sized32(as_bytes("abc"));
+  EXPECT_EQ(buffer.size(), 9U);
+  EXPECT_EQ(to_hex(memory), "010200000003616263000000");
+}
+
+TEST(SpanBufferDeathTest, EndsTheProcessBeforeItWritesBehindItsMemory) {
+  std::array<std::byte, 4> memory{};
+  SpanBuffer buffer(MutableByteView(memory).first(3));
+  SpanWriter writer(buffer);
+  EXPECT_DEATH(writer.u32(0), "");
+  EXPECT_DEATH(writer.bytes(as_bytes("abcd")), "");
+}
+
 }  // namespace
 }  // namespace vtpm

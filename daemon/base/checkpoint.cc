@@ -6,7 +6,14 @@ namespace {
 constexpr std::uint32_t kMagic = 0x76746370;  // "vtcp"
 constexpr std::uint16_t kWithoutRedo = 1;
 constexpr std::uint16_t kWithRedo = 2;
-constexpr std::size_t kLengths = 1 + 4 + 4;  // around a redo's command and reply
+constexpr std::size_t kFixedPart = 4 + 2 + 16 + 3 * 8 + 3 * 4;  // all but its parts' content
+constexpr std::size_t kLengths = 1 + 4 + 4;                     // around a redo's command and reply
+
+std::size_t size_of_redo(const Checkpoint& c) {
+  std::size_t size = 0;
+  for (const Redo& redo : c.redo) size += encoded_size(redo);
+  return size;
+}
 
 Result<void> decode_redo(Reader& in, std::vector<Redo>& out) {
   const ByteView all = in.sized32();
@@ -21,11 +28,11 @@ Result<void> decode_redo(Reader& in, std::vector<Redo>& out) {
 
 }  // namespace
 
-std::size_t encoded_size(const Redo& redo) {
+std::size_t encoded_size(const RedoView& redo) {
   return kLengths + redo.command.size() + redo.reply.size();
 }
 
-void write_redo(SecretWriter& out, const Redo& redo) {
+void write_redo(SpanWriter& out, const RedoView& redo) {
   out.u8(redo.locality).sized32(redo.command).sized32(redo.reply);
 }
 
@@ -37,13 +44,13 @@ Redo read_redo(Reader& in) {
   return redo;
 }
 
-SecretBytes encode(const Checkpoint& c) {
-  std::size_t redo_size = 0;
-  for (const Redo& redo : c.redo) redo_size += encoded_size(redo);
-  SecretBytes out;
-  out.reserve(96 + c.permanent.size() + c.volatile_state.size() + c.reply.size() + redo_size);
-  SecretWriter writer(out);
-  writer.u32(kMagic)
+std::size_t encoded_size(const Checkpoint& c) {
+  const std::size_t redo = c.redo.empty() ? 0 : 4 + size_of_redo(c);
+  return kFixedPart + c.permanent.size() + c.volatile_state.size() + c.reply.size() + redo;
+}
+
+void write(SpanWriter& out, const Checkpoint& c) {
+  out.u32(kMagic)
       .u16(c.redo.empty() ? kWithoutRedo : kWithRedo)
       .bytes(c.boot_id)
       .u64(c.incarnation)
@@ -52,9 +59,16 @@ SecretBytes encode(const Checkpoint& c) {
       .sized32(c.permanent)
       .sized32(c.volatile_state)
       .sized32(c.reply);
-  if (c.redo.empty()) return out;
-  writer.u32(static_cast<std::uint32_t>(redo_size));
-  for (const Redo& redo : c.redo) write_redo(writer, redo);
+  if (c.redo.empty()) return;
+  out.u32(static_cast<std::uint32_t>(size_of_redo(c)));
+  for (const Redo& redo : c.redo) write_redo(out, redo);
+}
+
+SecretBytes encode(const Checkpoint& c) {
+  SecretBytes out(encoded_size(c));
+  SpanBuffer buffer(out);
+  SpanWriter writer(buffer);
+  write(writer, c);
   return out;
 }
 

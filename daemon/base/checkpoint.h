@@ -30,10 +30,17 @@ inline constexpr std::size_t kMaxRedo = std::size_t{3} * 1024;  // of all of the
 // A command that was executed after the volatile state was taken, and is executed again after that
 // is loaded. Only a command whose effect and reply follow from frame, locality and state alone
 // (policy::Effect::replayable) may be kept so: it is far less to write than a volatile state.
+struct RedoView {
+  std::uint8_t locality = 0;
+  ByteView command;
+  ByteView reply;  // what it answered; what it answers again, or the checkpoint is corrupt
+};
 struct Redo {
   std::uint8_t locality = 0;
   SecretBytes command;
-  SecretBytes reply;  // what it answered; what it answers again, or the checkpoint is corrupt
+  SecretBytes reply;
+  // NOLINTNEXTLINE(google-explicit-constructor): as a vector is a view of its bytes
+  operator RedoView() const { return {locality, command, reply}; }
 };
 
 struct Checkpoint {
@@ -50,12 +57,14 @@ struct Checkpoint {
 // The one encoding, in journal slots, in messages and inside sealed records. decode() refuses
 // anything that encode() cannot have made.
 SecretBytes encode(const Checkpoint& checkpoint);
+std::size_t encoded_size(const Checkpoint& checkpoint);
+void write(SpanWriter& out, const Checkpoint& checkpoint);  // the same, where it is to be
 Result<Checkpoint> decode_checkpoint(ByteView bytes);
 
 // A command to be redone, in a checkpoint and in a journal's list; encoded_size() is what it takes
 // of kMaxRedo. Of read_redo() the reader tells whether there was one.
-std::size_t encoded_size(const Redo& redo);
-void write_redo(SecretWriter& out, const Redo& redo);
+std::size_t encoded_size(const RedoView& redo);
+void write_redo(SpanWriter& out, const RedoView& redo);
 Redo read_redo(Reader& in);
 
 }  // namespace vtpm

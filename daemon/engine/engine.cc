@@ -52,7 +52,9 @@ class LibtpmsEngine final : public Engine {
 
   bool take_permanent_changed() override { return tpm_->take_permanent_changed(); }
   Result<SecretBytes> permanent() override { return to_secret(tpm_->permanent()); }
-  Result<SecretBytes> volatile_state() override { return tpm_->volatile_state(); }
+  Result<void> read_volatile_state(SecretBytes& out) override {
+    return tpm_->read_volatile_state(out);
+  }
   Result<void> power_cycle() override { return tpm_->power_cycle(); }
 
   Result<void> startup_clear() override {
@@ -62,7 +64,7 @@ class LibtpmsEngine final : public Engine {
     return platform_command(std::as_bytes(std::span(kShutdownClear)), "Shutdown");
   }
   Result<void> take_identity(ByteView manufactured, Platform platform) override {
-    VTPM_TRY(const SecretBytes running, tpm_->volatile_state());
+    VTPM_TRY(const SecretBytes running, volatile_state());
     VTPM_TRY(const RunningState state,
              transplant(manufactured, tpm_->permanent(), running, platform));
     tpm_.reset();  // libtpms has one TPM at a time

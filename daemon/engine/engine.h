@@ -60,7 +60,13 @@ class Engine {
   virtual bool take_permanent_changed() = 0;
 
   virtual Result<SecretBytes> permanent() = 0;
-  virtual Result<SecretBytes> volatile_state() = 0;
+  Result<SecretBytes> volatile_state() {
+    SecretBytes state;
+    VTPM_CHECK(read_volatile_state(state));
+    return state;
+  }
+  // Into memory that is there already: most checkpoints are as large as the one before.
+  virtual Result<void> read_volatile_state(SecretBytes& out) = 0;
 
   // Power cut and restored without a process switch: volatile state gone, permanent kept.
   virtual Result<void> power_cycle() = 0;

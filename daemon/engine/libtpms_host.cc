@@ -224,17 +224,17 @@ bool LibtpmsHost::take_permanent_changed() {
 
 ByteView LibtpmsHost::permanent() const { return backend().permanent; }
 
-Result<SecretBytes> LibtpmsHost::volatile_state() {
+Result<void> LibtpmsHost::read_volatile_state(SecretBytes& out) {
   unsigned char* data = nullptr;
   std::uint32_t size = 0;
   const LibtpmsClock clock;
   if (const TPM_RESULT rc = TPMLIB_GetState(TPMLIB_STATE_VOLATILE, &data, &size); rc != TPM_SUCCESS)
     return fail(ErrorCode::internal, "libtpms gives no volatile state: " + code(rc));
   const MutableByteView view(reinterpret_cast<std::byte*>(data), size);
-  SecretBytes copy = to_secret(view);
+  assign(out, view);
   wipe(view);
   TPM_Free(data);
-  return copy;
+  return {};
 }
 
 Result<void> LibtpmsHost::power_cycle() {

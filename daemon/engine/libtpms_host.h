@@ -34,7 +34,7 @@ class LibtpmsHost {
   bool take_permanent_changed();
   // What libtpms stored last, or was started from.
   [[nodiscard]] ByteView permanent() const;
-  Result<SecretBytes> volatile_state();
+  Result<void> read_volatile_state(SecretBytes& out);
   Result<void> power_cycle();
   Result<bool> established();
   Result<void> reset_established(std::uint8_t locality);

@@ -55,7 +55,8 @@ Result<void> exercise(ByteView blank, const WarmUpObserver& observer) {
     VTPM_CHECK(run(*tpm, std::as_bytes(std::span(kStartup)), "Startup"));
     VTPM_CHECK(run(*tpm, std::as_bytes(std::span(kSelfTest)), "SelfTest"));
     VTPM_CHECK(run(*tpm, std::as_bytes(std::span(kCreatePrimary)), "CreatePrimary"));
-    VTPM_TRY(const SecretBytes state, tpm->volatile_state());
+    SecretBytes state;
+    VTPM_CHECK(tpm->read_volatile_state(state));
     if (observer) observer(state);
     VTPM_TRY(empty_state, zeroed(state));
   }

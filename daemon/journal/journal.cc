@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <cstring>
 #include <limits>
 #include <utility>
 
@@ -64,8 +63,8 @@ Journal::~Journal() {
 
 Result<void> Journal::commit(const Checkpoint& checkpoint) {
   VTPM_CHECK(check(header_, checkpoint));
-  const SecretBytes encoded = encode(checkpoint);
-  if (encoded.size() > kMaxEncoded)
+  const std::size_t size = encoded_size(checkpoint);
+  if (size > kMaxEncoded)
     return fail(ErrorCode::too_large, "journal: the checkpoint is over its limit");
 
   // Behind the last number comes 0, which is an empty slot.
@@ -84,8 +83,10 @@ Result<void> Journal::commit(const Checkpoint& checkpoint) {
   std::atomic_thread_fence(std::memory_order_seq_cst);
 
   // 2. The content.
-  store_be32(slot + sizeof(std::uint64_t), static_cast<std::uint32_t>(encoded.size()));
-  std::memcpy(slot + kSlotHeader, encoded.data(), encoded.size());
+  store_be32(slot + sizeof(std::uint64_t), static_cast<std::uint32_t>(size));
+  SpanBuffer content({slot + kSlotHeader, size});
+  SpanWriter writer(content);
+  write(writer, checkpoint);
 
   // 3. The slot counts. A release store: the content is written before it.
   word.store(number, std::memory_order_release);
@@ -94,7 +95,7 @@ Result<void> Journal::commit(const Checkpoint& checkpoint) {
   return {};
 }
 
-bool Journal::append(std::uint64_t sequence, const Redo& redo) {
+bool Journal::append(std::uint64_t sequence, const RedoView& redo) {
   if (!redo_) return false;
   const std::size_t length = sizeof sequence + encoded_size(redo);
   const std::size_t next = behind(*redo_, length);
@@ -104,13 +105,11 @@ bool Journal::append(std::uint64_t sequence, const Redo& redo) {
   // As a commit: the end of the list moves first, then the content comes, then it counts.
   commit_word(area + next).store(0, std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_seq_cst);
-  SecretBytes content;
-  content.reserve(length);
-  SecretWriter writer(content);
-  write_redo(writer.u64(sequence), redo);
   std::byte* const entry = area + *redo_;
   store_be32(entry + sizeof(std::uint64_t), static_cast<std::uint32_t>(length));
-  std::memcpy(entry + kRedoHeader, content.data(), content.size());
+  SpanBuffer content({entry + kRedoHeader, length});
+  SpanWriter writer(content);
+  write_redo(writer.u64(sequence), redo);
   commit_word(entry).store(commits_, std::memory_order_release);
   redo_ = next;
   return true;

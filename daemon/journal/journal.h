@@ -79,7 +79,7 @@ class Journal {
   Result<void> commit(const Checkpoint& checkpoint);
   // Adds a command to the last commit, under its sequence number. No file operation. False if there
   // is no room, or nothing that was committed through this mapping: then it needs a commit.
-  bool append(std::uint64_t sequence, const Redo& redo);
+  bool append(std::uint64_t sequence, const RedoView& redo);
 
  private:
   Journal() = default;

@@ -24,9 +24,9 @@ Result<void> Keeper::keep(const channel::Frame& command, ByteView reply, policy:
   const bool permanent_changed = engine_.take_permanent_changed();
   if (!permanent_changed && effect == policy::Effect::none) return {};
   last_.sequence = command.sequence;
-  last_.reply = to_secret(reply);
+  assign(last_.reply, reply);
   if (!permanent_changed && effect == policy::Effect::replayable && journal_is_last_ &&
-      journal_.append(command.sequence, {command.locality, to_secret(command.bytes), last_.reply}))
+      journal_.append(command.sequence, {command.locality, command.bytes, reply}))
     return {};
   return keep_state(permanent_changed);
 }
@@ -34,8 +34,9 @@ Result<void> Keeper::keep(const channel::Frame& command, ByteView reply, policy:
 Result<void> Keeper::keep_now() { return keep_state(engine_.take_permanent_changed()); }
 
 Result<void> Keeper::keep_state(bool permanent_changed) {
-  VTPM_TRY(last_.volatile_state, engine_.volatile_state());
-  if (permanent_changed || mode_ == policy::Mode::read_only) {
+  VTPM_CHECK(engine_.read_volatile_state(last_.volatile_state));
+  // Of a read-write device the store has it; of a read-only one each checkpoint has.
+  if (permanent_changed || (mode_ == policy::Mode::read_only && last_.permanent.empty())) {
     VTPM_TRY(last_.permanent, engine_.permanent());
   }
   return permanent_changed && mode_ == policy::Mode::read_write ? to_store() : to_journal();
@@ -44,7 +45,7 @@ Result<void> Keeper::keep_state(bool permanent_changed) {
 Result<void> Keeper::keep_as_read_write() {
   (void)engine_.take_permanent_changed();
   mode_ = policy::Mode::read_write;
-  VTPM_TRY(last_.volatile_state, engine_.volatile_state());
+  VTPM_CHECK(engine_.read_volatile_state(last_.volatile_state));
   VTPM_TRY(last_.permanent, engine_.permanent());
   return to_store();
 }

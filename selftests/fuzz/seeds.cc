@@ -179,7 +179,8 @@ Result<void> state_blobs(Corpus corpus) {
     mend_size(mended);
     VTPM_TRY(const ByteView reply, tpm->process(mended, 0));
     std::printf("%s: %s\n", digits.c_str(), to_hex(reply).substr(0, 20).c_str());
-    VTPM_TRY(const SecretBytes state, tpm->volatile_state());
+    SecretBytes state;
+    VTPM_CHECK(tpm->read_volatile_state(state));
     corpus.put(with_kind(3, state));
   }
   corpus.put(with_kind(0, tpm->permanent()));

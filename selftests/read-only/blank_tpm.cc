@@ -39,7 +39,8 @@ Result<std::unique_ptr<LibtpmsHost>> power_on(bool public_null) {
   if (reply.size() < kHeaderSize || load_be32(reply.data() + 6) != 0)
     return fail(ErrorCode::internal, "TPM2_Startup fails");
   if (!public_null) return tpm;
-  VTPM_TRY(const SecretBytes running, tpm->volatile_state());
+  SecretBytes running;
+  VTPM_CHECK(tpm->read_volatile_state(running));
   VTPM_TRY(const SecretBytes forged, with_public_null(running));
   const SecretBytes permanent = to_secret(tpm->permanent());
   tpm.reset();  // libtpms has one TPM at a time
