@@ -40,9 +40,13 @@ check() {
 check "start stop" st
 check "power-cycle" po
 check "park" pa
-check "ca cert clone create delete denied doctor event-log explain export generalize host-key import lineage list park power-cycle rebase release rollback set set-mode show snapshot start stop template verify version watch" ""
+check "attach ca cert clone create delete denied detach doctor event-log explain export generalize host-key import lineage list park power-cycle rebase release rollback set set-mode show snapshot start stop template verify version watch" ""
 check "web web-2" start w
 check "db web web-2" stop web ""
+check "web web-2" attach w
+check "--as" attach web --pid 1 --as
+check "" attach web --pid ""
+check "db web web-2" detach --pid 1 ""
 check "db web web-2" denied --limit 5 ""
 check "--command-timeout --compat" create x --com
 check "--quiet" --q

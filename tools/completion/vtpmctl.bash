@@ -55,7 +55,7 @@ _vtpmctl() {
       mapfile -t COMPREPLY < <(compgen -W "$(_vtpmctl_words "${global[@]}" __complete devices)" -- "$cur")
       return
       ;;
-    --owner | --command-timeout | --detach-timeout | --limit | --locality | --measure-text) return ;;
+    --owner | --command-timeout | --detach-timeout | --limit | --locality | --measure-text | --pid | --as) return ;;
   esac
 
   local words=""
@@ -69,7 +69,7 @@ _vtpmctl() {
     words=$(_vtpmctl_words __complete verbs)
   else
     case $verb in
-      show | set | start | stop | delete | power-cycle | park | rebase | generalize | release | watch | denied | lineage)
+      show | set | start | stop | attach | detach | delete | power-cycle | park | rebase | generalize | release | watch | denied | lineage)
         words=$(_vtpmctl_words "${global[@]}" __complete devices)
         ;;
       cert)

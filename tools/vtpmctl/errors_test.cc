@@ -200,6 +200,12 @@ TEST_F(Errors, WrongCommandLines) {
       {"create", "a", "--node", "socket", "--socket-path", "relative"},
       {"create", "a", "--compat", "windows"},
       {"list", "-o", "xml"},
+      {"attach", "web"},
+      {"attach", "web", "--pid", "0"},
+      {"attach", "web", "--pid", "-1"},
+      {"attach", "a/b", "--pid", "1"},
+      {"attach", "web", "--pid", "1", "--as", "/dev/tpm0"},
+      {"detach", "web", "--pid", "1", "--as", "0"},
       {"--frobnicate"},
       {"show", std::string(1 << 20, 'a')},
       {std::string(1 << 20, 'a')},
@@ -231,9 +237,9 @@ TEST_F(Errors, EachVerbTeaches) {
   EXPECT_EQ(run({"--help"}), 0);
   EXPECT_THAT(out, HasSubstr("Exit status:"));
   for (const char* verb :
-       {"create",     "clone", "rebase",  "snapshot", "rollback",    "template", "list",
-        "show",       "start", "stop",    "delete",   "power-cycle", "park",     "set-mode",
-        "generalize", "set",   "release", "watch",    "denied",      "doctor",   "version"}) {
+       {"create",     "clone", "rebase",  "snapshot",    "rollback", "template", "list",   "show",
+        "start",      "stop",  "delete",  "power-cycle", "park",     "set-mode", "attach", "detach",
+        "generalize", "set",   "release", "watch",       "denied",   "doctor",   "version"}) {
     EXPECT_EQ(run({verb, "--help"}), 0);
     EXPECT_THAT(out, HasSubstr("Example")) << verb;
     EXPECT_THAT(out, HasSubstr(std::string("  vtpmctl ") + verb)) << verb;

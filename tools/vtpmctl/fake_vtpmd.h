@@ -295,6 +295,8 @@ inline v1::Device make_device(const std::string& name, v1::State state = v1::ON)
     device.set_rm_device_path("/dev/tpmrm3");
     device.set_dev_major(10);
     device.set_dev_minor(224);
+    device.set_devrm_major(253);
+    device.set_devrm_minor(65536);
   }
   device.set_sequence((std::uint64_t{1} << 53) + 1);  // not a double
   return device;

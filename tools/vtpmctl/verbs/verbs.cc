@@ -101,6 +101,22 @@ constexpr Verb kVerbs[] = {
      "  vtpmctl stop web\n"
      "  vtpmctl stop web --release    # the container is gone, too\n",
      declare_stop},
+    {"attach", "Give a device's nodes to a container that runs.",
+     "They appear as /dev/tpmN and /dev/tpmrmN in the container, N of your choice, and belong to "
+     "its\n"
+     "root. What its cgroup forbids stays forbidden: then the container is left as it was. Run it "
+     "as\n"
+     "root, on the host. Restarted, the container does not have them any more.\n\n"
+     "Examples:\n"
+     "  vtpmctl attach web --pid $(crun state web | jq .pid)\n"
+     "  vtpmctl attach web --pid $(podman inspect -f '{{.State.Pid}}' web) --as 1\n",
+     declare_attach},
+    {"detach", "Take the nodes away again that 'attach' gave to a container.",
+     "The device stays on. Programs that have a node open keep it: 'vtpmctl stop' ends that, "
+     "too.\n\n"
+     "Examples:\n"
+     "  vtpmctl detach web --pid $(crun state web | jq .pid)\n",
+     declare_detach},
     {"delete", "Delete devices with all they store. This cannot be undone.",
      "Keys and sealed data of the device are lost for good.\n\n"
      "Examples:\n"

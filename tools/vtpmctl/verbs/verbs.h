@@ -38,6 +38,8 @@ Action declare_show(Arguments& arguments);
 Action declare_set(Arguments& arguments);
 Action declare_start(Arguments& arguments);
 Action declare_stop(Arguments& arguments);
+Action declare_attach(Arguments& arguments);
+Action declare_detach(Arguments& arguments);
 Action declare_delete(Arguments& arguments);
 Action declare_power_cycle(Arguments& arguments);
 Action declare_park(Arguments& arguments);
