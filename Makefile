@@ -36,14 +36,16 @@ deps: ## install the Debian packages that build and tests need (root)
 
 # ---------------------------------------------------------------- user space
 .PHONY: daemon
-daemon: $(RELEASE)/build.ninja ## build vtpmd, vtpm-engine and vtpmctl
-	@ninja -C $(RELEASE) -j$(JOBS)
+daemon: $(RELEASE)/build.ninja ## build vtpmd, vtpm-engine, vtpmctl and the programs that test them
+	@ninja -C $(RELEASE) -j$(JOBS) vtpmd vtpm-engine vtpmctl selftests/all
 
 $(RELEASE)/build.ninja: daemon/CMakeLists.txt | deps
 	cmake -S daemon -B $(RELEASE) -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo
 
+# By clang, which compiles with the sanitizers in half of the time that g++ takes.
 $(ASAN)/build.ninja: daemon/CMakeLists.txt | deps
-	cmake -S daemon -B $(ASAN) -G Ninja -DCMAKE_BUILD_TYPE=Debug -DVTPM_SANITIZE=ON
+	cmake -S daemon -B $(ASAN) -G Ninja -DCMAKE_BUILD_TYPE=Debug -DVTPM_SANITIZE=ON \
+		-DCMAKE_C_COMPILER=clang-19 -DCMAKE_CXX_COMPILER=clang++-19
 
 $(BUILD)/fuzz/build.ninja: daemon/CMakeLists.txt | deps
 	cmake -S daemon -B $(BUILD)/fuzz -G Ninja -DVTPM_FUZZ=ON -DCMAKE_BUILD_TYPE=None \

@@ -74,7 +74,7 @@ TEST(Room, AFullNvRefusesWhatGrowsAndDoesTheRest) {
 }
 
 // A sanitizer's allocator has no end that a limit could set.
-#ifndef __SANITIZE_ADDRESS__
+#ifndef VTPM_SANITIZE
 
 // All memory that is left but `spare` bytes.
 void use_up_memory(std::size_t spare) {
@@ -137,7 +137,7 @@ TEST(Room, AnEngineWithoutMemoryEndsAndNeverAnswersWrong) {
   EXPECT_GT(ended, 0);
 }
 
-#endif  // __SANITIZE_ADDRESS__
+#endif  // VTPM_SANITIZE
 
 }  // namespace
 }  // namespace vtpm::engine

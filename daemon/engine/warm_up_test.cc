@@ -23,7 +23,7 @@
 #include "engine/test_commands.h"
 
 // The sanitizer's quarantine keeps freed memory on purpose.
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(VTPM_SANITIZE)
 constexpr bool kSanitized = true;
 #else
 constexpr bool kSanitized = false;

@@ -52,7 +52,7 @@ inline constexpr std::size_t kWorkerDescriptors = 64;
 
 // What a sanitizer needs (terabytes of shadow memory, /proc, calls of its own) is more than
 // the sandbox leaves: such a build has no empty root, no limit of address space and no filter.
-#ifdef __SANITIZE_ADDRESS__
+#ifdef VTPM_SANITIZE
 inline constexpr bool kSanitized = true;
 #else
 inline constexpr bool kSanitized = false;

@@ -46,7 +46,7 @@ void need(bool fine, std::source_location where = std::source_location::current(
   ::_exit(1);
 }
 
-#ifndef __SANITIZE_ADDRESS__  // such a build has no filter
+#ifndef VTPM_SANITIZE  // such a build has no filter
 
 constexpr std::array kNodes{NodeKind::kernel, NodeKind::socket};
 

@@ -26,7 +26,7 @@
 namespace vtpm::privsep {
 namespace {
 
-#ifndef __SANITIZE_ADDRESS__  // such a build has no filter
+#ifndef VTPM_SANITIZE  // such a build has no filter
 
 using testing::status_of;
 
