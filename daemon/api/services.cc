@@ -24,6 +24,7 @@ grpc::Status reply_with(const Result<device::Manager::Root>& root, grpc::ServerC
   reply->set_families(root->families);
   for (const std::string& pem : root->between) reply->add_between(pem);
   reply->set_requested(root->requested);
+  reply->set_key_is_outside(root->key_is_outside);
   return grpc::Status::OK;
 }
 
@@ -301,8 +302,9 @@ grpc::Status AdminService::CaRequest(grpc::ServerContext* context,
 grpc::Status AdminService::CaImport(grpc::ServerContext* context,
                                     const v1::CaImportRequest* request,
                                     v1::CaCertificateReply* reply) {
-  return reply_with(manager_.import_authority(request->pem(), request->keep_families()), *context,
-                    reply);
+  return reply_with(
+      manager_.import_authority(request->pem(), request->keep_families(), request->external_key()),
+      *context, reply);
 }
 
 grpc::Status AdminService::RevocationLists(grpc::ServerContext* context,

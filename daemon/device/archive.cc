@@ -37,6 +37,7 @@ Result<std::unique_ptr<Archive>> Archive::open_files(const ArchiveOptions& optio
   std::unique_ptr<Archive> archive(new Archive);
   archive->source_ = std::move(source);
   archive->lists_at_ = options.lists_at;
+  archive->sign_outside_ = options.sign_outside;
   if (!options.anchor.empty()) {
     VTPM_TRY(archive->anchor_, Anchor::make(options.anchor));
   }

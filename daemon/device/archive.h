@@ -28,6 +28,7 @@ struct ArchiveOptions {
   std::string old_host_key;  // where it was: a store that is under it is put under the other
   std::string anchor;        // "tpm:TCTI"; empty = none, and old copies of the store go unseen
   std::string lists_at{};    // URL of the folder of revocation lists (identity/issuer.h)
+  identity::SignOutside sign_outside{};  // with the key of an authority that the store has not
 };
 
 class Archive {
@@ -65,6 +66,8 @@ class Archive {
   // requested key; with what is above it, DER. INVALID_ARGUMENT: it cannot be used, and nothing has
   // changed.
   Result<void> import_authority(const std::vector<Bytes>& certificates, bool may_replace);
+  // The same of an authority whose key is outside, as it is used from here on.
+  Result<void> import_authority(const identity::Authority& outside, bool may_replace);
 
   // What the store is to keep of a device that goes, in the same transaction, so that revocation
   // lists name its certificates; none if it has none. Of one record at a time.
@@ -95,7 +98,9 @@ class Archive {
   Result<std::size_t> rekey(const store::HostKey& to);
   // Those of the note in place of what is known.
   Result<store::HostKey> withdrawal_key();
+  [[nodiscard]] Result<identity::Authority> load_authority(const Note::Authority& noted) const;
   Result<void> load_authorities(const Note& note);
+  Result<void> replace_authority(Note note, Note::Authority authority, bool may_replace);
   Result<void> renew_authority(Note& note, const std::vector<Bytes>& certificates);
   Result<void> write_note(const Note& note);
   // Both in one transaction; `note` is that of the store from here on.
@@ -110,6 +115,7 @@ class Archive {
   std::optional<Anchor> anchor_;
   std::vector<identity::Authority> authorities_;  // as in the note, once somebody asked
   std::string lists_at_;
+  identity::SignOutside sign_outside_;
   Bytes note_;
   bool empty_ = false;  // no record and no note: never used
 };

@@ -8,11 +8,16 @@
 
 namespace vtpm::device {
 
+Result<identity::Authority> Archive::load_authority(const Note::Authority& noted) const {
+  if (noted.key.empty()) return identity::Authority::load_outside(noted.chain, sign_outside_);
+  VTPM_TRY(const SecretBytes key, vault_->host_key().unseal(kAuthorityPurpose, noted.key));
+  return identity::Authority::load(key, noted.chain);
+}
+
 Result<void> Archive::load_authorities(const Note& note) {
   std::vector<identity::Authority> loaded;
   for (const Note::Authority& one : note.authorities) {
-    VTPM_TRY(const SecretBytes key, vault_->host_key().unseal(kAuthorityPurpose, one.key));
-    VTPM_TRY(identity::Authority authority, identity::Authority::load(key, one.chain));
+    VTPM_TRY(identity::Authority authority, load_authority(one));
     authority.publish_lists_at(lists_at_);
     loaded.push_back(std::move(authority));
   }
@@ -90,6 +95,9 @@ Result<std::string> Archive::request_authority(const identity::IssuerSubject& su
 // A certificate for the key in use is as good as the one before: what it certified stays good.
 Result<void> Archive::renew_authority(Note& note, const std::vector<Bytes>& certificates) {
   Note::Authority& used = note.authorities.front();
+  if (used.key.empty())
+    return fail(ErrorCode::invalid_argument, "the key in use is outside of vtpmd",
+                "a certificate for it is imported with --external-key");
   VTPM_TRY(const SecretBytes key, vault_->host_key().unseal(kAuthorityPurpose, used.key));
   VTPM_TRY(const identity::Authority renewed, identity::Authority::certified(key, certificates));
   if (!renewed.has_name_of(authorities_.front()))
@@ -114,16 +122,35 @@ Result<void> Archive::import_authority(const std::vector<Bytes>& certificates, b
   if (!renewed) {
     VTPM_TRY(const SecretBytes key, host_key.unseal(kAuthorityPurpose, note.requested_key));
     VTPM_TRY(const identity::Authority made, identity::Authority::certified(key, certificates));
-    if (!may_replace)
-      return fail(ErrorCode::failed_precondition,
-                  "this host has families under the authority that it had so far",
-                  "'--keep-families' leaves them there: who verifies them needs its root, who "
-                  "verifies later ones the new one");
-    if (note.authorities.size() >= kMostAuthorities)
-      return fail(ErrorCode::failed_precondition, "this host had too many authorities already");
-    note.authorities.insert(note.authorities.begin(),
-                            {std::exchange(note.requested_key, {}), made.chain()});
+    Bytes sealed = std::move(note.requested_key);
+    return replace_authority(std::move(note), {std::move(sealed), made.chain()}, may_replace);
   }
+  VTPM_CHECK(write_note(note));
+  return load_authorities(note);
+}
+
+Result<void> Archive::import_authority(const identity::Authority& outside, bool may_replace) {
+  VTPM_TRY(Note note, decode_note(note_, vault_->host_key()));
+  VTPM_CHECK(authorities());
+  const bool renewed = !note.authorities.empty() && note.authorities.front().key.empty() &&
+                       authorities_.front().has_name_of(outside) &&
+                       authorities_.front().has_key_of(outside);
+  if (!renewed) return replace_authority(std::move(note), {{}, outside.chain()}, may_replace);
+  note.authorities.front().chain = outside.chain();
+  VTPM_CHECK(write_note(note));
+  return load_authorities(note);
+}
+
+Result<void> Archive::replace_authority(Note note, Note::Authority authority, bool may_replace) {
+  if (!may_replace)
+    return fail(ErrorCode::failed_precondition,
+                "this host has families under the authority that it had so far",
+                "'--keep-families' leaves them there: who verifies them needs its root, who "
+                "verifies later ones the new one");
+  if (note.authorities.size() >= kMostAuthorities)
+    return fail(ErrorCode::failed_precondition, "this host had too many authorities already");
+  note.requested_key.clear();  // it was asked for, or it is the other choice
+  note.authorities.insert(note.authorities.begin(), std::move(authority));
   VTPM_CHECK(write_note(note));
   return load_authorities(note);
 }

@@ -169,6 +169,42 @@ TEST_F(AuthorityTest, AnotherOneTakesItsPlaceOnlyIfThatIsMeant) {
   EXPECT_EQ(authority_of(archive)->root(), user.certificate());
 }
 
+// The certificate of a key that the store has not; a host's own stands in for somebody's.
+TEST_F(AuthorityTest, AKeyThatIsOutsideStaysThere) {
+  const auto elsewhere = identity::Authority::create({.common_name = "elsewhere"});
+  ASSERT_TRUE(elsewhere);
+  const identity::SignOutside sign = [&](const identity::SigningRequest& request) -> Result<Bytes> {
+    VTPM_TRY(const identity::Issuer issuer,
+             identity::Issuer::load(elsewhere->private_key(), elsewhere->root()));
+    return issuer.sign(request.message);
+  };
+  const auto outside = identity::Authority::outside(elsewhere->chain(), sign);
+  ASSERT_TRUE(outside) << outside.error().message;
+  ArchiveOptions with_command = options();
+  with_command.sign_outside = sign;
+  Bytes before;
+  {
+    auto archive = *Archive::open(with_command);
+    before = authority_of(archive)->root();
+    ASSERT_TRUE(archive->request_authority({}));
+    EXPECT_FALSE(archive->import_authority(*outside, false));
+    EXPECT_EQ(authority_of(archive)->root(), before);
+    ASSERT_TRUE(archive->import_authority(*outside, true));
+    EXPECT_FALSE(*archive->authority_is_requested()) << "it was the other choice";
+    ASSERT_TRUE(archive->import_authority(*outside, false)) << "the same again is a renewal";
+    ASSERT_TRUE(archive->rotate_host_key());
+    EXPECT_TRUE(authority_of(archive)->found_family());
+    EXPECT_FALSE(archive->import_authority(elsewhere->chain(), true)) << "nobody asked for it";
+  }
+  EXPECT_EQ(note().authorities.size(), 2U);
+  EXPECT_TRUE(note().authorities.at(0).key.empty());
+  // Without the command everything but a signature is there.
+  const auto archive = *Archive::open(options());
+  EXPECT_TRUE(authority_of(archive)->key_is_outside());
+  EXPECT_EQ(authority_of(archive)->root(), elsewhere->root());
+  EXPECT_EQ(archive->authorities()->at(1)->root(), before);
+}
+
 // Whoever was given one finds it again: what it signed stays good.
 TEST_F(AuthorityTest, AProcessKilledAtAnyTimeNeverHandsOutOneThatIsLost) {
   int handed_out = 0;

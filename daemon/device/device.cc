@@ -113,6 +113,7 @@ void Device::arm(std::chrono::milliseconds limit, std::function<void()> late) {
 void Device::finish(Result<void> result) {
   if (timer_ != 0) host_.loop.cancel(std::exchange(timer_, 0));
   goal_ = Goal::none;
+  founding_.reset();
   identity_wanted_ = false;
   identity_sent_ = false;
   lineage_sent_.clear();

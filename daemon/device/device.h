@@ -51,8 +51,11 @@ struct Host {
   std::string owner;  // this manager, in the store's versions
   std::string socket_folder;
   WriteLimit write_limit;
-  // The first identity of a device.
-  std::function<Result<NewIdentity>(identity::EventKind, const store::Record&)> found_identity;
+  // A family for a device that has no forebear. Calls back on the loop, at once or, if somebody
+  // else has to sign its certificate, after seconds, unless who asked has dropped the callback by
+  // then.
+  using Founded = std::function<void(Result<identity::Family>)>;
+  std::function<void(const std::weak_ptr<Founded>&)> found_family;
   privsep::IdentityProfile identity_profile = privsep::IdentityProfile::standard;
   // Archive::withdraw().
   std::function<Result<store::Withdrawn>(const store::Record&)> withdraw;
@@ -193,8 +196,10 @@ class Device {
   [[nodiscard]] Result<SecretBytes> lineage_elsewhere(const store::Record& record) const;
   [[nodiscard]] Result<Bytes> export_again(ByteView recipient) const;
   void make_identity();
-  // And what the worker that makes it is told.
-  Result<NewIdentity> next_identity(privsep::Manufacture& order);
+  void found_family();
+  Result<NewIdentity> first_identity(Result<identity::Family> founded, privsep::Manufacture& order);
+  // `order`: what the worker that makes it is told.
+  void make_identity(Result<NewIdentity> identity, const privsep::Manufacture& order);
   // device_copy.cc
   struct Copy {  // that waits for what the worker tells
     std::uint64_t ticket;
@@ -267,6 +272,7 @@ class Device {
   bool identity_wanted_ = false;  // the one that is being made is still asked for
   bool identity_sent_ = false;    // the worker was told to take one: its next commit has it
   SecretBytes lineage_sent_;      // the lineage of that one
+  std::shared_ptr<Host::Founded> founding_;  // for whom a family is being founded
   std::optional<Rollback> rollback_;
   bool adopted_ = false;      // the worker was an earlier manager's
   bool registered_ = false;   // the node can be used by clients

@@ -49,23 +49,44 @@ privsep::IdentityProfile Device::identity_profile() const {
 
 void Device::make_identity() {
   identity_wanted_ = true;
-  arm(kIdentityLimit, [this] { maker_.cancel("it was not ready in time"); });
+  arm(kIdentityLimit, [this] {
+    if (!founding_) return maker_.cancel("it was not ready in time");
+    identity_failed({ErrorCode::timed_out, "the certificate of its family was not signed in time",
+                     "the log says what the command of --ca-sign-command did"});
+  });
   privsep::Manufacture order;
-  auto identity = next_identity(order);
+  if (rollback_) return make_identity(identity_of_successor(order), order);
+  if (is_quarantined()) return make_identity(identity_of_copy(order), order);
+  found_family();
+}
+
+// It has no forebear.
+void Device::found_family() {
+  founding_ = std::make_shared<Host::Founded>([this](Result<identity::Family> family) {
+    founding_.reset();
+    privsep::Manufacture order;
+    make_identity(first_identity(std::move(family), order), order);
+  });
+  host_.found_family(founding_);
+}
+
+Result<NewIdentity> Device::first_identity(Result<identity::Family> founded,
+                                           privsep::Manufacture& order) {
+  VTPM_TRY(identity::Family family, std::move(founded));
+  const auto kind = read_only() ? identity::EventKind::promote : identity::EventKind::create;
+  VTPM_TRY(NewIdentity identity,
+           NewIdentity::found(std::move(family), kind, record_.uuid,
+                              static_cast<privsep::DeviceKind>(record_.settings.kind)));
+  VTPM_TRY(order, identity.order(identity_profile()));
+  return identity;
+}
+
+void Device::make_identity(Result<NewIdentity> identity, const privsep::Manufacture& order) {
   if (!identity) return identity_failed(std::move(identity).error());
   identity->publish_lists_at(host_.lists_at);
   auto started = maker_.start(*std::move(identity), order,
                               [this](Result<MadeIdentity> made) { on_identity(std::move(made)); });
   if (!started) identity_failed(std::move(started).error());
-}
-
-Result<NewIdentity> Device::next_identity(privsep::Manufacture& order) {
-  if (rollback_) return identity_of_successor(order);
-  if (is_quarantined()) return identity_of_copy(order);
-  const auto kind = read_only() ? identity::EventKind::promote : identity::EventKind::create;
-  VTPM_TRY(NewIdentity identity, host_.found_identity(kind, record_));
-  VTPM_TRY(order, identity.order(identity_profile()));
-  return identity;
 }
 
 void Device::on_identity(Result<MadeIdentity> made) {

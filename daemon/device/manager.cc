@@ -51,6 +51,7 @@ Result<std::unique_ptr<Manager>> Manager::open(ManagerOptions options) {
 }
 
 Manager::~Manager() {
+  if (sign_command_) sign_command_->end();
   devices_.clear();  // they point into everything else
 }
 
@@ -69,11 +70,14 @@ Result<void> Manager::open_all() {
   VTPM_TRY(auto event_logs, EventLogs::open(options_.run_dir));
   event_logs_.emplace(std::move(event_logs));
 
+  VTPM_TRY(sign_command_, SignCommand::make(options_.ca_sign_command));
+  side_ = std::make_unique<SideThread>(*loop_);
   VTPM_TRY(archive_, Archive::open({.state_dir = options_.state_dir,
                                     .host_key = options_.host_key,
                                     .old_host_key = options_.old_host_key,
                                     .anchor = options_.anchor,
-                                    .lists_at = options_.lists_at}));
+                                    .lists_at = options_.lists_at,
+                                    .sign_outside = sign_outside()}));
   committer_ = std::make_unique<Committer>(archive_->records(), archive_->vault());
   loop_->set_round_end([this] { committer_->flush(); });
 
@@ -112,12 +116,7 @@ Result<void> Manager::open_all() {
       .owner = machine ? *machine : "this host",
       .socket_folder = sockets,
       .write_limit = options_.write_limit,
-      .found_identity = [this](identity::EventKind kind,
-                               const store::Record& record) -> Result<NewIdentity> {
-        VTPM_TRY(const identity::Authority* authority, archive_->authority());
-        return NewIdentity::found(*authority, kind, record.uuid,
-                                  static_cast<privsep::DeviceKind>(record.settings.kind));
-      },
+      .found_family = [this](const std::weak_ptr<Host::Founded>& wanted) { found_family(wanted); },
       .identity_profile = options_.identity_profile,
       .withdraw = [this](const store::Record& record) { return archive_->withdraw(record); },
       .lists_at = options_.lists_at,

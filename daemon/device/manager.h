@@ -18,6 +18,8 @@
 #include "device/device.h"
 #include "device/parking.h"
 #include "device/quota.h"
+#include "device/side_thread.h"
+#include "device/sign_command.h"
 #include "identity/root_description.h"
 
 namespace vtpm::device {
@@ -37,7 +39,8 @@ struct ManagerOptions {
   Quota quota;
   WriteLimit write_limit;  // of each device
   ParkingOptions parking;
-  std::string lists_at;  // URL of the folder of revocation lists: certificates tell it
+  std::string ca_sign_command;  // absolute path; empty: none (sign_command.h)
+  std::string lists_at;         // URL of the folder of revocation lists: certificates tell it
   privsep::IdentityProfile identity_profile = privsep::IdentityProfile::standard;
 };
 
@@ -124,12 +127,14 @@ class Manager {
     std::vector<std::string> between;
     std::uint64_t families = 0;  // that it certified since this manager began
     bool requested = false;      // a request waits for its certificate
+    bool key_is_outside = false;
   };
   Result<Root> root_certificate();
   // As those of Archive; of certificates PEM.
   Result<Root> make_authority(const identity::IssuerSubject& subject, std::uint32_t days);
   Result<std::string> request_authority(const identity::IssuerSubject& subject);
-  Result<Root> import_authority(const std::string& pem, bool keep_families);
+  // `external_key`: ManagerOptions::ca_sign_command has the key of the first certificate.
+  Result<Root> import_authority(const std::string& pem, bool keep_families, bool external_key);
   // The public key of what other hosts seal to this one, PEM.
   Result<std::string> recipient();
   // Device::export_to(), for a recipient in PEM; and what that gave, on the host of the recipient.
@@ -210,6 +215,8 @@ class Manager {
                 std::function<void(Result<View>)> done);
   Result<Descent> descent_of(const Device& device);
   Result<Root> describe_authority();
+  [[nodiscard]] identity::SignOutside sign_outside() const;
+  void found_family(const std::weak_ptr<Host::Founded>& wanted);
   Result<std::optional<identity::Lineage>> lineage_of(const Uuid& uuid);
   Result<std::vector<Bytes>> above_family(const identity::Lineage& lineage);
   struct Revocations;
@@ -235,6 +242,8 @@ class Manager {
 
   ManagerOptions options_;
   std::unique_ptr<Loop> loop_;
+  std::unique_ptr<SignCommand> sign_command_;
+  std::unique_ptr<SideThread> side_;
   std::unique_ptr<Archive> archive_;
   std::unique_ptr<Committer> committer_;
   std::optional<journal::Folder> journals_;
@@ -247,6 +256,7 @@ class Manager {
   std::unique_ptr<Parking> parking_;
   std::map<Uuid, View> damaged_;  // records that are there and cannot be used
   std::map<std::string, Uuid> names_;
+  std::uint64_t families_ = 0;  // that were founded
   bool stopping_ = false;
   std::mutex store_examination_;
   Result<void> outcome_;  // of run()

@@ -27,6 +27,7 @@ void Manager::on_fork_server_lost() {
   outcome_ = fail(ErrorCode::unavailable, "the fork server does not talk to this vtpmd any more",
                   "restart vtpmd: it takes over the workers, which go on serving");
   stopping_ = true;
+  sign_command_->end();
   bulletin_.close();
   parking_->end();
   loop_->stop();
@@ -89,6 +90,7 @@ void Manager::bring_back() {
 // the next run continues all of it.
 void Manager::shut_down() {
   if (std::exchange(stopping_, true)) return;
+  sign_command_->end();  // a device that waits for it is told so
   bulletin_.close();
   parking_->end();
   if (!options_.engine_socket.empty()) {

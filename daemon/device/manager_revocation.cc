@@ -16,9 +16,15 @@ namespace {
 using identity::Revoked;
 
 struct Signer {
-  SecretBytes key;
+  SecretBytes key;  // empty: it is outside, and `sign` is asked
   Bytes certificate;
-  std::vector<Revoked> revoked;
+  std::vector<Revoked> revoked{};
+  identity::SignOutside sign{};
+  bool may_be_gone = false;  // of an authority that is not in use any more
+  [[nodiscard]] Result<identity::Issuer> issuer() const {
+    return key.empty() ? identity::Issuer::outside(certificate, sign)
+                       : identity::Issuer::load(key, certificate);
+  }
 };
 
 void enter(Signer& signer, Revoked revoked) {
@@ -42,7 +48,11 @@ Result<Manager::Revocations> Manager::collect_revocations(const std::string& nam
   VTPM_TRY(const auto authorities, archive_->authorities());
   for (const identity::Authority* const authority : authorities) {
     VTPM_TRY(Bytes id, identity::key_id_of(authority->chain().front()));
-    out.signers[std::move(id)] = {authority->private_key(), authority->chain().front(), {}};
+    out.signers.try_emplace(std::move(id), Signer{.key = authority->private_key(),
+                                                  .certificate = authority->chain().front(),
+                                                  .sign = sign_outside(),
+                                                  .may_be_gone = authority->key_is_outside() &&
+                                                                 authority != authorities.front()});
   }
   std::optional<Uuid> only;
   if (!name.empty()) {
@@ -58,7 +68,7 @@ Result<Manager::Revocations> Manager::collect_revocations(const std::string& nam
     if (!lineage) continue;
     VTPM_TRY(const Bytes id, identity::key_id_of(lineage->family_certificate));
     if (!out.signers.contains(id))
-      out.signers[id] = {lineage->family_key, lineage->family_certificate, {}};
+      out.signers[id] = {.key = lineage->family_key, .certificate = lineage->family_certificate};
     if (uuid == only) {
       VTPM_TRY(const auto above, identity::id_of(lineage->family_certificate));
       out.wanted = {id, above.issuer_key};
@@ -103,12 +113,16 @@ Result<Manager::Lists> Manager::revocation_lists(const std::string& device, std:
   }
   for (auto& [id, signer] : all.signers) {
     if (!all.wanted.empty() && std::ranges::find(all.wanted, id) == all.wanted.end()) continue;
-    VTPM_TRY(const identity::Issuer issuer, identity::Issuer::load(signer.key, signer.certificate));
+    VTPM_TRY(const identity::Issuer issuer, signer.issuer());
     const std::size_t entries = signer.revoked.size();
-    VTPM_TRY(Bytes der, identity::issue(issuer, {.number = all.number,
-                                                 .days = days,
-                                                 .revoked = std::move(signer.revoked)}));
-    lists.lists.push_back({id, std::move(der), entries});
+    auto der = identity::issue(
+        issuer, {.number = all.number, .days = days, .revoked = std::move(signer.revoked)});
+    if (!der && signer.may_be_gone) {  // the log says so
+      lists.elsewhere += entries;
+      continue;
+    }
+    if (!der) return tl::unexpected<Error>(std::move(der).error());
+    lists.lists.push_back({id, *std::move(der), entries});
   }
   return lists;
 }

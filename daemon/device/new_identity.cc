@@ -10,10 +10,8 @@
 
 namespace vtpm::device {
 
-Result<NewIdentity> NewIdentity::found(const identity::Authority& authority,
-                                       identity::EventKind kind, const Uuid& device,
-                                       privsep::DeviceKind device_kind) {
-  VTPM_TRY(identity::Family family, authority.found_family());
+Result<NewIdentity> NewIdentity::found(identity::Family family, identity::EventKind kind,
+                                       const Uuid& device, privsep::DeviceKind device_kind) {
   NewIdentity made(std::move(family), device);
   made.lineage_.family_key = made.family_.private_key();
   made.lineage_.family_certificate = made.family_.certificate();

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/uuid.h"
-#include "identity/authority.h"
+#include "identity/family.h"
 #include "identity/lineage.h"
 #include "privsep/messages.h"
 
@@ -18,8 +18,8 @@ namespace vtpm::device {
 
 class NewIdentity {
  public:
-  // One without a forebear, by EventKind::create or promote: a family of its own.
-  static Result<NewIdentity> found(const identity::Authority& authority, identity::EventKind kind,
+  // One without a forebear, by EventKind::create or promote, in a new family.
+  static Result<NewIdentity> found(identity::Family family, identity::EventKind kind,
                                    const Uuid& device, privsep::DeviceKind device_kind);
 
   // One that comes from another by EventKind::clone or rollback: of its family, with the event

@@ -15,7 +15,8 @@ namespace vtpm::device {
 struct Note {
   std::uint64_t run = 0;  // the number that the vouchers of all records carry
   bool anchored = false;  // a TPM counts the runs, too
-  // A certificate authority (identity/authority.h). The key is sealed under the host key.
+  // A certificate authority (identity/authority.h). The key is sealed under the host key; empty:
+  // it is outside, and a command signs (sign_command.h).
   struct Authority {
     Bytes key;
     std::vector<Bytes> chain;

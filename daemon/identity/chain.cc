@@ -61,6 +61,10 @@ Result<std::vector<Certificate>> chain_of_key(EVP_PKEY* key, const std::vector<B
     }
   }
   if (!own) return refuse("none of the certificates is for the key of the request");
+  if (!root && X509_self_signed(own.get(), 1) == 1) {
+    X509_up_ref(own.get());
+    root.reset(own.get());
+  }
   if (!root) return refuse("there is no root among the certificates, which signs itself");
   return find_chain(own.get(), all, root.get());
 }

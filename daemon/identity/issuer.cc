@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "identity/certificate.h"
+#include "identity/outside_signature.h"
 #include "identity/revocation_list.h"
 
 namespace vtpm::identity {
@@ -23,13 +24,6 @@ Result<SecretBytes> pkcs8(const EVP_PKEY* key) {
   const OwnedBy<PKCS8_PRIV_KEY_INFO, PKCS8_PRIV_KEY_INFO_free> info(EVP_PKEY2PKCS8(key));
   SecretBytes der = info ? to_der<SecretBytes>(info.get(), i2d_PKCS8_PRIV_KEY_INFO) : SecretBytes();
   if (der.empty()) return fail_openssl("encode the key of an issuer");
-  return der;
-}
-
-Result<Bytes> sign_certificate(X509* certificate, EVP_PKEY* key) {
-  if (X509_sign(certificate, key, EVP_sha384()) <= 0) return fail_openssl("sign a certificate");
-  Bytes der = to_der<Bytes>(certificate, i2d_X509);
-  if (der.empty()) return fail_openssl("encode a certificate");
   return der;
 }
 
@@ -117,9 +111,9 @@ Result<Issuer> Issuer::create_root(const IssuerSubject& subject, std::uint32_t d
                                     nullptr) == nullptr) ||
       X509_set_issuer_name(certificate, X509_get_subject_name(certificate)) != 1)
     return fail_openssl("make the certificate of an issuer");
-  VTPM_TRY(made.certificate_, sign_certificate(certificate, key));
-  made.own_.reset(own.release());
   VTPM_TRY(made.private_key_, pkcs8(key));
+  VTPM_TRY(made.certificate_, made.finish(certificate, "certificate", X509_sign, i2d_X509));
+  made.own_.reset(own.release());
   return made;
 }
 
@@ -168,6 +162,40 @@ Result<Issuer> Issuer::load(ByteView private_key, ByteView certificate) {
   return loaded;
 }
 
+Result<Issuer> Issuer::outside(ByteView certificate, SignOutside sign) {
+  Issuer loaded;
+  loaded.own_ = from_der<decltype(loaded.own_)>(certificate, d2i_X509);
+  X509* const own = loaded.own_.get();
+  const bool good =
+      own != nullptr && X509_check_ca(own) == 1 && X509_get0_subject_key_id(own) != nullptr;
+  if (good) loaded.key_.reset(X509_get_pubkey(own));
+  ERR_clear_error();
+  if (!good) return fail(ErrorCode::corrupt, "the certificate of an issuer is none, or damaged");
+  VTPM_CHECK(check_outside_key(loaded.key_.get()));
+  loaded.certificate_ = to_bytes(certificate);
+  loaded.sign_outside_ = std::move(sign);
+  return loaded;
+}
+
+// The signature below what has been made, and DER of all.
+template <class T, class SignWith, class Encode>
+Result<Bytes> Issuer::finish(T* made, const char* what, SignWith sign_with, Encode encode) const {
+  const bool here = !private_key_.empty();
+  Key stand_in;
+  if (!here) {
+    VTPM_TRY(stand_in, stand_in_for(key_.get()));
+  }
+  EVP_PKEY* const key = here ? key_.get() : stand_in.get();
+  if (sign_with(made, key, here ? EVP_sha384() : digest_for(key)) <= 0)
+    return fail_openssl(std::string("sign a ") + what);
+  Bytes der = to_der<Bytes>(made, encode);
+  if (der.empty()) return fail_openssl(std::string("encode a ") + what);
+  if (here) return der;
+  VTPM_TRY(const Bytes id, key_id_of(certificate_));
+  return sign_again(der, key_.get(), {.message = {}, .what = what, .digest = {}, .key = to_hex(id)},
+                    sign_outside_);
+}
+
 bool Issuer::signed_by(const Issuer& other) const {
   const bool good = X509_verify(own_.get(), other.key_.get()) == 1;
   ERR_clear_error();
@@ -186,12 +214,9 @@ Result<Bytes> Issuer::issue(X509_crl_st* list) const {
   const OwnedBy<AUTHORITY_KEYID, AUTHORITY_KEYID_free> id = authority_key_id(own_.get());
   if (!id || X509_CRL_set_issuer_name(list, X509_get_subject_name(own_.get())) != 1 ||
       X509_CRL_add1_ext_i2d(list, NID_authority_key_identifier, id.get(), 0, X509V3_ADD_APPEND) !=
-          1 ||
-      X509_CRL_sign(list, key_.get(), EVP_sha384()) <= 0)
-    return fail_openssl("sign a revocation list");
-  Bytes der = to_der<Bytes>(list, i2d_X509_CRL);
-  if (der.empty()) return fail_openssl("encode a revocation list");
-  return der;
+          1)
+    return fail_openssl("make a revocation list");
+  return finish(list, "crl", X509_CRL_sign, i2d_X509_CRL);
 }
 
 Result<Bytes> Issuer::issue(x509_st* certificate) const {
@@ -203,7 +228,7 @@ Result<Bytes> Issuer::issue(x509_st* certificate) const {
     if (!add_list_url(certificate, fmt::format("{}/{}.crl", lists_at_, to_hex(id))))
       return fail_openssl("make a certificate");
   }
-  return sign_certificate(certificate, key_.get());
+  return finish(certificate, "certificate", X509_sign, i2d_X509);
 }
 
 Result<Bytes> Issuer::sign(ByteView message) const {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Issuer: a key that certifies others, with the certificate that says so: X.509v3 (RFC 5280), ECDSA
-// over P-384 with SHA-384. No I/O: who owns one keeps its key. Const calls from one thread at a
-// time.
+// over P-384 with SHA-384, unless its key is outside of this process (outside_key.h). No I/O: who
+// owns one keeps its key. Const calls from one thread at a time.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "base/result.h"
+#include "identity/outside_key.h"
 
 struct evp_pkey_st;
 struct x509_st;
@@ -39,12 +40,15 @@ class Issuer {
   // From what private_key() and certificate() gave. CORRUPT: they are none, or do not belong
   // together. Who signed the certificate is not looked at.
   static Result<Issuer> load(ByteView private_key, ByteView certificate);
+  // One whose key is elsewhere: `sign` is asked whenever it issues. CORRUPT: as above.
+  static Result<Issuer> outside(ByteView certificate, SignOutside sign);
   Issuer(Issuer&&) noexcept;
   Issuer& operator=(Issuer&&) noexcept;
   ~Issuer();
 
-  [[nodiscard]] const SecretBytes& private_key() const { return private_key_; }  // DER, PKCS #8
-  [[nodiscard]] const Bytes& certificate() const { return certificate_; }        // DER
+  // DER, PKCS #8; empty if it is outside.
+  [[nodiscard]] const SecretBytes& private_key() const { return private_key_; }
+  [[nodiscard]] const Bytes& certificate() const { return certificate_; }  // DER
   [[nodiscard]] bool signed_by(const Issuer& other) const;
   // Did it sign this certificate, DER?
   [[nodiscard]] bool issued(ByteView certificate) const;
@@ -65,8 +69,12 @@ class Issuer {
     void operator()(x509_st* certificate) const;
   };
   Issuer() = default;
+  template <class T, class SignWith, class Encode>
+  [[nodiscard]] Result<Bytes> finish(T* made, const char* what, SignWith sign_with,
+                                     Encode encode) const;
 
   SecretBytes private_key_;
+  SignOutside sign_outside_;  // if that is empty
   Bytes certificate_;
   std::string lists_at_;
   std::unique_ptr<evp_pkey_st, Freed> key_;

@@ -97,6 +97,13 @@ void describe(CLI::App& app, Options& o) {
                           std::ranges::all_of(url, [](char c) { return c > ' ' && c <= '~'; });
         return good ? std::string() : "a URL of at most 100 characters, without / at its end";
       });
+  app.add_option("--ca-sign-command", o.manager.ca_sign_command,
+                 "A program that signs in the place of the certificate authority's key, which is "
+                 "elsewhere; absolute path, no arguments (vtpmd(8); 'vtpmctl ca import "
+                 "--external-key')")
+      ->check([](const std::string& path) {
+        return path.starts_with('/') ? std::string() : "an absolute path";
+      });
   app.add_option("--admin-group", o.admin_group,
                  "Group that may use RUN-DIR/admin.sock (default: root alone)");
   app.add_option("--observe-group", o.observe_group,

@@ -18,6 +18,7 @@ struct Options {
   std::uint32_t days = 0;
   std::string request;
   bool keep_families = false;
+  bool external_key = false;
   std::string folder;
   std::string device;
   std::uint32_t valid_days = 7;
@@ -46,6 +47,7 @@ Json to_json(const v1::CaCertificateReply& root) {
   for (const std::string& pem : root.between()) between.push_back(pem);
   return {{"between", between},
           {"requested", root.requested()},
+          {"key_is_outside", root.key_is_outside()},
           {"subject", root.subject()},
           {"sha256", to_hex(as_bytes(root.sha256()))},
           {"not_before", day(root.not_before())},
@@ -64,6 +66,9 @@ void show(Session& session, const v1::CaCertificateReply& root) {
   if (!root.between().empty())
     session.print(fmt::format("host         below this root, by {} {}\n", root.between_size(),
                               root.between_size() == 1 ? "certificate" : "certificates"));
+  session.print(root.key_is_outside()
+                    ? "key          outside of vtpmd: its --ca-sign-command signs\n"
+                    : "key          in the store, sealed under the host key\n");
   if (root.requested())
     session.print("requested    a certificate that has not been imported yet\n");
 }
@@ -118,6 +123,7 @@ Exit import(Session& session, const Options& options) {
   v1::CaImportRequest request;
   request.set_pem(*pem);
   request.set_keep_families(options.keep_families);
+  request.set_external_key(options.external_key);
   return change(session, request);
 }
 
@@ -201,8 +207,8 @@ Outcome<void> check(const Options& options) {
   const bool named = !options.common_name.empty() || !options.organization.empty();
   if (!is_init && (named || options.days != 0 || !options.request.empty()))
     return misplaced("--common-name, --organization, --days and --csr are of 'ca init'");
-  if (options.keep_families && options.action != "import")
-    return misplaced("--keep-families is of 'ca import'");
+  if ((options.keep_families || options.external_key) && options.action != "import")
+    return misplaced("--keep-families and --external-key are of 'ca import'");
   const bool of_lists =
       !options.folder.empty() || !options.device.empty() || options.valid_days != 7;
   if (of_lists && options.action != "crl")
@@ -247,6 +253,9 @@ Action declare_ca(Arguments& arguments) {
                  "of init: write a request here, for a certificate below a root of yours");
   arguments.flag("--keep-families", options->keep_families,
                  "of import: those that there are stay under the authority of before");
+  arguments.flag("--external-key", options->external_key,
+                 "of import: the key of the first certificate is where vtpmd --ca-sign-command "
+                 "signs with it");
   arguments.text("--folder", options->folder,
                  "of crl: write each list here, DER, as certificates with --crl-url name it");
   arguments.text("--device", options->device, "of crl: those above this device alone");
