@@ -2,6 +2,7 @@
 #include "device/parcel.h"
 
 #include <algorithm>
+#include <cstdint>
 
 #include "identity/hpke.h"
 
@@ -12,6 +13,24 @@ constexpr std::string_view kMagic = "vTPM-parcel";
 constexpr std::string_view kInfo = "vTPM proxy: a device that moves";
 constexpr std::uint8_t kFormat = 1;
 constexpr std::size_t kHeader = kMagic.size() + 1 + 16 + 32;
+
+struct Header {
+  Uuid uuid;
+  identity::Digest recipient{};
+};
+
+Result<Header> read_header(ByteView file) {
+  Reader in(file);
+  const bool known = as_text(in.bytes(kMagic.size())) == kMagic && in.u8() == kFormat;
+  Header header;
+  header.uuid.bytes = in.array<16>();
+  header.recipient = in.array<32>();
+  if (!known || !in.ok())
+    return fail(ErrorCode::invalid_argument, "this is no file that 'vtpmctl export' wrote");
+  return header;
+}
+
+}  // namespace
 
 SecretBytes encode(const Parcel& parcel) {
   SecretBytes out;
@@ -34,8 +53,9 @@ SecretBytes encode(const Parcel& parcel) {
   return out;
 }
 
-Result<void> decode(ByteView plain, Parcel& parcel) {
+Result<Parcel> decode_parcel(ByteView plain) {
   Reader in(plain);
+  Parcel parcel;
   store::Settings& s = parcel.settings;
   const bool known = in.u8() == kFormat;
   s.name = as_text(in.sized16());
@@ -43,38 +63,22 @@ Result<void> decode(ByteView plain, Parcel& parcel) {
   s.kind = in.u8();
   s.mode = in.u8();
   s.node = in.u8();
-  s.linux_hmac = in.u8() != 0;
+  const std::uint8_t hmac = in.u8();
+  s.linux_hmac = hmac == 1;
   s.command_timeout_ms = in.u32();
   s.detach_timeout_ms = in.u32();
   const std::uint64_t park = in.u64();
+  const bool sound = hmac <= 1 && park <= std::uint64_t{UINT32_MAX} + 1;
   if (park > 0) s.park_after_s = static_cast<std::uint32_t>(park - 1);
   s.cert_profile = in.u8();
   parcel.epoch = in.u64();
   parcel.permanent = to_secret(in.sized32());
   parcel.lineage = to_secret(in.sized32());
-  if (!known || !in.done() || parcel.permanent.empty() || parcel.lineage.empty())
+  if (!known || !sound || !in.done() || parcel.permanent.empty() || parcel.lineage.empty())
     return fail(ErrorCode::invalid_argument, "the device in the file is of a newer vtpmd",
                 "upgrade vtpmd");
-  return {};
+  return parcel;
 }
-
-struct Header {
-  Uuid uuid;
-  identity::Digest recipient{};
-};
-
-Result<Header> read_header(ByteView file) {
-  Reader in(file);
-  const bool known = as_text(in.bytes(kMagic.size())) == kMagic && in.u8() == kFormat;
-  Header header;
-  header.uuid.bytes = in.array<16>();
-  header.recipient = in.array<32>();
-  if (!known || !in.ok())
-    return fail(ErrorCode::invalid_argument, "this is no file that 'vtpmctl export' wrote");
-  return header;
-}
-
-}  // namespace
 
 Result<Bytes> seal(const Parcel& parcel, ByteView recipient) {
   VTPM_TRY(const identity::Digest to, identity::sha256(recipient));
@@ -104,9 +108,8 @@ Result<Parcel> open_parcel(ByteView file, ByteView private_key) {
                 "import it there, or export the device again to 'vtpmctl host-key recipient'");
   VTPM_TRY(const SecretBytes plain,
            identity::hpke_open(private_key, kInfo, file.first(kHeader), file.subspan(kHeader)));
-  Parcel parcel;
+  VTPM_TRY(Parcel parcel, decode_parcel(plain));
   parcel.uuid = header.uuid;
-  VTPM_CHECK(decode(plain, parcel));
   return parcel;
 }
 

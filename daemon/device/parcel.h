@@ -32,6 +32,10 @@ Result<Bytes> seal(const Parcel& parcel, ByteView recipient);
 // INVALID_ARGUMENT: it is no parcel. FAILED_PRECONDITION: it is for another host. CORRUPT: it was
 // changed on the way.
 Result<Parcel> open_parcel(ByteView file, ByteView private_key);
+// The plaintext, and what it says; but for the uuid, which is outside. INVALID_ARGUMENT: encode()
+// does not write it.
+SecretBytes encode(const Parcel& parcel);
+Result<Parcel> decode_parcel(ByteView plain);
 // Without opening it: is it for this recipient?
 Result<bool> is_for(ByteView file, ByteView recipient);
 

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <string>
 
+#include "device/parcel.h"
 #include "engine/blank_template.h"
 #include "engine/libtpms_host.h"
 #include "engine/state_blob.h"
@@ -294,6 +295,26 @@ class Shown : identity::testing::Story {
   }
 };
 
+// As parcel.cc reads it: a file, what is in one, changes of one.
+void parcels(Corpus corpus) {
+  device::Parcel parcel;
+  parcel.settings.name = "web";
+  parcel.settings.owner = "shop";
+  parcel.settings.park_after_s = 60;
+  parcel.epoch = 3;
+  parcel.permanent = SecretBytes(40, std::byte{1});
+  parcel.lineage = SecretBytes(30, std::byte{2});
+  corpus.put(with_kind(1, encode(parcel)));
+  parcel.settings.park_after_s.reset();
+  corpus.put(with_kind(1, encode(parcel)));
+  Bytes file = to_bytes(as_bytes(std::string_view("vTPM-parcel\1")));
+  file.resize(300, std::byte{4});
+  corpus.put(with_kind(0, file));
+  corpus.put(with_kind(2, *from_hex("ffff")));
+  corpus.put(with_kind(2, *from_hex("0130")));
+  corpus.put(with_kind(2, *from_hex("ffff000001003c80")));
+}
+
 void texts(Corpus corpus) {
   for (const std::string_view text :
        {"web", "a-b_c.d", "0b2ed7bb-3e14-4d0c-9c52-4a0f2bfa5c11", "it's", "a\\b\n\t",
@@ -316,6 +337,7 @@ int main(int argc, char** argv) {
   frames({root, "frame"});
   lineages({root, "lineage"});
   messages({root, "messages"});
+  parcels({root, "parcel"});
   records({root, "records"});
   swtpm({root, "swtpm"});
   texts({root, "text"});
