@@ -62,6 +62,8 @@ class Channel {
   virtual Result<void> finish(const Reply& reply) = 0;
   // Answers the last Control event. `value` is the answer of Kind::established.
   virtual Result<void> complete_control(bool ok, bool value) = 0;
+  // A channel that the next worker makes serves its clients as this one: nobody would notice.
+  [[nodiscard]] virtual bool at_rest() const { return true; }
 };
 
 // `engine_fd`: from VTPM_IOC_CREATE or ATTACH. Wakes by VTPM_IOC_WAKE.

@@ -54,6 +54,8 @@ class SocketChannel final : public Channel {
     return {};
   }
   Result<void> complete_control(bool ok, bool value) override;
+  // Connections, the locality and CMD_STOP are this channel's; who waits in the backlog is not.
+  bool at_rest() const override { return !data_ && !control_ && locality_ == 0 && running_; }
 
  private:
   struct Ready {

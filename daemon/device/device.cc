@@ -50,6 +50,7 @@ Device::Device(Host& host, store::Record record)
 }
 
 Device::~Device() {
+  watch_doors(false);
   if (timer_ != 0) host_.loop.cancel(timer_);
   for (const Copy& copy : copies_) host_.loop.cancel(copy.limit);
   forget_commit();
@@ -94,6 +95,7 @@ Result<void> Device::set(const store::Settings& settings) {
 void Device::set_phase(Phase phase) {
   if (phase_ == phase) return;
   phase_ = phase;
+  watch_doors(phase == Phase::parked);
   if (phase != Phase::on && phase != Phase::detached)
     give_up_copies("the device is " + std::string(to_string(phase)));
   if (phase != Phase::detached && !power_on_later_) waits_for_.clear();
@@ -237,31 +239,37 @@ void Device::discard_stale_node() {
 }
 
 bool Device::can_park() const {
-  return phase_ == Phase::on && goal_ == Goal::none && worker_ready_ && copies_.empty() &&
-         node_->registers();
+  return phase_ == Phase::on && goal_ == Goal::none && worker_ready_ && copies_.empty();
 }
 
+void Device::rest(Done done) { send_away(privsep::Stop::How::rest, std::move(done)); }
+
 void Device::park(Done done) {
-  if (!worker_.alive() && !done_) return done(Result<void>{});
   if (done_) finish(fail(ErrorCode::unavailable, "vtpmd is stopping"));
   if (!worker_.alive()) return done(Result<void>{});
+  worker_.expect_end();
+  send_away(privsep::Stop::How::park, std::move(done));
+}
+
+void Device::send_away(privsep::Stop::How how, Done done) {
   done_ = std::move(done);
   goal_ = Goal::park;
+  may_stay_ = how == privsep::Stop::How::rest;
   arm(kStopLimit, [this] { worker_.kill(); });
-  worker_.expect_end();
   // Every reply's effect is kept already: a kill loses nothing.
-  if (!worker_.send(privsep::Stop{privsep::Stop::How::park})) return worker_.kill();
+  if (!worker_.send(privsep::Stop{how})) return worker_.kill();
   node_->wake();
 }
 
 // A transition is under way: false if there is none. One that parks ends by itself in a moment, and
-// `later` follows it.
+// `later` follows it, also if the worker stays; not if vtpmd ends.
 bool Device::busy_with(const Done& done, const std::function<void()>& later) {
   if (goal_ == Goal::none) return false;
   if (goal_ == Goal::park) {
     done_ = [first = std::move(done_), done, later](const Result<void>& result) {
       if (first) first(result);
-      result ? later() : done(result);
+      const bool over = result || result.error().code == ErrorCode::busy;
+      over ? later() : done(result);
     };
   } else {
     done(fail(ErrorCode::busy, "the device is " + std::string(to_string(phase_)),

@@ -62,6 +62,8 @@ struct Host {
   std::string lists_at;  // of ManagerOptions
   // What certified a family, up to the root.
   std::function<Result<std::vector<Bytes>>(const identity::Lineage&)> above_family;
+  // A client has come to a parked device on a socket.
+  std::function<void(const Uuid&)> wanted;
 };
 
 class Device {
@@ -106,11 +108,16 @@ class Device {
   // Takes it over, alive or dead, without a new epoch. It must fit.
   void adopt(InheritedWorker worker, Done done);
   // At the manager's end, if its successor is to find the worker serving.
-  void leave() { node_->leave(); }
+  void leave() {
+    watch_doors(false);
+    node_->leave();
+  }
   // At the manager's start, for a device that is off: a node that a crash left behind goes.
   void discard_stale_node();
-  // The worker goes, node and journal stay. A kernel node is `parked` then, until wake(). Also what
-  // happens to every device at the manager's end.
+  // The worker goes, node and journal stay; the device is `parked` then, until wake(). BUSY: a
+  // client of its socket is connected.
+  void rest(Done done);
+  // The same at the manager's end: whoever is connected loses its connection.
   void park(Done done);
   void wake();
   // At the manager's start, instead of resume(): nothing runs until a command comes. False: it is
@@ -133,6 +140,10 @@ class Device {
   [[nodiscard]] View view() const;
   [[nodiscard]] Phase phase() const { return phase_; }
   [[nodiscard]] bool can_park() const;
+  // Of a device on a socket: what its worker answered to ask_use(). One that has not answered the
+  // last time is busy, so it counts as connected.
+  [[nodiscard]] std::optional<privsep::Use> use() const;
+  void ask_use();
   // Also while an identity that nobody wants any more is being given up.
   [[nodiscard]] bool in_transition() const { return goal_ != Goal::none || maker_.busy(); }
   [[nodiscard]] bool has_worker() const { return worker_.alive(); }
@@ -178,6 +189,7 @@ class Device {
 
   // device_serving.cc: what a worker gets, and what it says.
   [[nodiscard]] privsep::Start start_message() const;
+  void expect_worker(bool in_failure_mode);
   // `first_run`: of a copy that goes on running.
   Result<void> launch(Checkpoint checkpoint, std::vector<UniqueFd> descriptors,
                       bool first_run = false);
@@ -191,6 +203,7 @@ class Device {
   void forget_commit();                                     // nobody waits for its answer any more
   void slowed_down();
   void on_denied(const privsep::Denied& denied);
+  void on_use(const privsep::Use& use);
 
   // device_identity.cc: from nothing to an identity.
   [[nodiscard]] Result<SecretBytes> lineage_elsewhere(const store::Record& record) const;
@@ -238,6 +251,8 @@ class Device {
   // device_recovery.cc: what follows a worker's death.
   void on_died(int wait_status);
   void on_parked(int wait_status);
+  void watch_doors(bool watch);
+  bool listen_parked();
   void compact_journal();
   bool crash_loop(int wait_status);
   void replace_worker();  // on -> detached: another worker takes over
@@ -253,6 +268,7 @@ class Device {
 
   void set_phase(Phase phase);
   void arm(std::chrono::milliseconds limit, std::function<void()> late);
+  void send_away(privsep::Stop::How how, Done done);
   void finish(Result<void> result);  // answers the caller that waits for the goal
 
   Host& host_;
@@ -274,6 +290,9 @@ class Device {
   SecretBytes lineage_sent_;      // the lineage of that one
   std::shared_ptr<Host::Founded> founding_;  // for whom a family is being founded
   std::optional<Rollback> rollback_;
+  bool may_stay_ = false;  // the worker was told to rest, not to park
+  std::optional<privsep::Use> use_;
+  bool use_asked_ = false;
   bool adopted_ = false;      // the worker was an earlier manager's
   bool registered_ = false;   // the node can be used by clients
   bool off_by_host_ = false;  // the socket's control channel said SHUTDOWN

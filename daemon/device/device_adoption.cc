@@ -23,7 +23,7 @@ void Device::adopt(InheritedWorker worker, Done done) {
   goal_ = Goal::resume;
   registered_ = true;
   set_phase(Phase::detached);  // until it says that it is ready
-  worker_ready_ = false;
+  expect_worker(false);
   adopted_ = true;
   if (auto taken = worker_.adopt(std::move(worker)); !taken) {
     // The death of the worker is not ours to hear; its successor would not be alone.

@@ -132,7 +132,9 @@ void Device::on_died(int wait_status) {
                   "the device did not start: " + (why.empty() ? "its worker died" : why)));
       return take_down();
     case Goal::stop: return take_down();
-    case Goal::park: return on_parked(wait_status);
+    case Goal::park:
+      if (off_by_host_) break;  // it had been told so first
+      return on_parked(wait_status);
     case Goal::cycle: return begin_power_cycle();
     case Goal::resume: finish(fail(ErrorCode::io, "the device's worker died: " + why)); break;
     case Goal::identity:
@@ -161,11 +163,30 @@ void Device::on_parked(int wait_status) {
   const Done done = std::exchange(done_, nullptr);
   finish({});
   const bool failed = privsep::is_crash(wait_status) && crash_loop(wait_status);
-  if (!failed && phase_ == Phase::on && node_->registers()) {
+  if (!failed && phase_ == Phase::on) {
     compact_journal();
     set_phase(Phase::parked);
   }
   if (done) done({});
+}
+
+// One callback is enough: it stays readable until a worker accepts.
+void Device::watch_doors(bool watch) {
+  for (const int door : node_->doors()) {
+    if (!watch) {
+      host_.loop.unwatch(door);
+      continue;
+    }
+    const auto came = [this] {
+      watch_doors(false);
+      host_.wanted(record_.uuid);
+    };
+    if (auto watched = host_.loop.watch(door, came); !watched) {
+      log::warning("a parked device cannot hear its clients, and wakes",
+                   {{"device", record_.settings.name}, {"why", watched.error().message}});
+      host_.loop.post([&host = host_, uuid = record_.uuid] { host.wanted(uuid); });
+    }
+  }
 }
 
 // A parked device takes the room of one checkpoint. Where that cannot be had it goes on from the
@@ -183,8 +204,20 @@ void Device::wake() {
   if (auto resumed = resume_warm(); !resumed) try_again(resumed.error());
 }
 
+// Its sockets went with the last manager. Whatever is not simply as it was is for resume() to
+// judge.
+bool Device::listen_parked() {
+  const auto found = host_.journals.read(record_.uuid);
+  if (!found || !*found || (*found)->header.boot_id != host_.boot_id) return false;
+  const auto& newest = (*found)->newest;
+  if (!newest || newest->volatile_state.empty() || !node_->attach({})) return false;
+  registered_ = true;
+  return true;
+}
+
 bool Device::stay_parked() {
-  if (!node_->registers() || !node_->exists() || !record_.failure.empty()) return false;
+  if (!record_.failure.empty()) return false;
+  if (node_->registers() ? !node_->exists() : !listen_parked()) return false;
   set_phase(Phase::parked);
   return true;
 }

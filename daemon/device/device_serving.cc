@@ -49,8 +49,7 @@ Result<void> Device::launch(Checkpoint checkpoint, std::vector<UniqueFd> descrip
   start.first_run = first_run;
   std::vector<int> numbers{journal.get()};
   for (const UniqueFd& fd : descriptors) numbers.push_back(fd.get());
-  worker_ready_ = false;
-  failure_mode_ = false;
+  expect_worker(false);
   commit_refused_.reset();
   adopted_ = false;
   return worker_.start(std::move(start), numbers);
@@ -70,9 +69,16 @@ Result<void> Device::launch_failed() {
   start.failed = true;
   std::vector<int> numbers;
   for (const UniqueFd& fd : *descriptors) numbers.push_back(fd.get());
-  worker_ready_ = false;
-  failure_mode_ = true;
+  expect_worker(true);
   return worker_.start(std::move(start), numbers);
+}
+
+// Of the next one nothing is known yet.
+void Device::expect_worker(bool in_failure_mode) {
+  worker_ready_ = false;
+  failure_mode_ = in_failure_mode;
+  use_.reset();
+  use_asked_ = false;
 }
 
 void Device::on_message(const privsep::Message& message) {
@@ -90,6 +96,8 @@ void Device::on_message(const privsep::Message& message) {
     on_denied(*denied);
   } else if (const auto* failed = std::get_if<privsep::Failed>(&message)) {
     worker_.blame(failed->reason);
+  } else if (const auto* use = std::get_if<privsep::Use>(&message)) {
+    on_use(*use);
   } else if (const auto* stopped = std::get_if<privsep::Stopped>(&message)) {
     off_by_host_ = stopped->asked_by_host;
     worker_.expect_end();
@@ -205,6 +213,24 @@ void Device::on_denied(const privsep::Denied& denied) {
                                   {"why", std::string(policy::to_string(reason))},
                                   {"suppressed", std::to_string(denied.suppressed)}});
   host_.bulletin.post_refusal(view(), std::move(refusal));
+}
+
+std::optional<privsep::Use> Device::use() const {
+  auto use = use_;
+  if (use && use_asked_) use->connected = true;
+  return use;
+}
+
+void Device::ask_use() {
+  if (!use_asked_) use_asked_ = worker_.send(privsep::TellUse{});
+}
+
+void Device::on_use(const privsep::Use& use) {
+  use_ = use;
+  use_asked_ = false;
+  if (use.stays && goal_ == Goal::park && may_stay_)
+    finish(fail(ErrorCode::busy, "a client is connected to the device's socket",
+                "it can be parked when nobody is"));
 }
 
 }  // namespace vtpm::device

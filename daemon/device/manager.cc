@@ -120,7 +120,8 @@ Result<void> Manager::open_all() {
       .identity_profile = options_.identity_profile,
       .withdraw = [this](const store::Record& record) { return archive_->withdraw(record); },
       .lists_at = options_.lists_at,
-      .above_family = [this](const identity::Lineage& lineage) { return above_family(lineage); }});
+      .above_family = [this](const identity::Lineage& lineage) { return above_family(lineage); },
+      .wanted = [this](const Uuid& uuid) { parking_->wanted(uuid); }});
   return load_devices();
 }
 

@@ -73,8 +73,8 @@ void Manager::bring_back() {
   const std::set<Uuid> taken = adopt_workers();
   for (auto& [uuid, device] : devices_)
     if (!taken.contains(uuid)) bring_back(*device);
-  if (!kernel_) return;
   parking_->look();
+  if (!kernel_) return;
   const auto nodes = kernel_->list();
   if (!nodes) return;
   for (const vtpm_info& node : *nodes) {

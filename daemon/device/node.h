@@ -38,6 +38,8 @@ class Node {
   // The number of the kernel node that destroy() took away last may be used again. Numbers of
   // earlier nodes of the device stay held.
   virtual Result<void> release_number() = 0;
+  // Of a node that nobody serves: what becomes readable when a client comes. None: the kernel says.
+  [[nodiscard]] virtual std::vector<int> doors() const { return {}; }
   [[nodiscard]] virtual bool exists() const = 0;
   // Must clients wait for the kernel's REGISTERED event after power_on()?
   [[nodiscard]] virtual bool registers() const = 0;

@@ -17,24 +17,22 @@ constexpr int kLooksAPeriod = 4;
 constexpr seconds kShortestLook{1};
 constexpr seconds kLongestLook{60};
 constexpr seconds kLimitLook{5};  // if there is only a limit of workers to be kept
+// A worker on a socket answers between two commands, or is busy.
+constexpr milliseconds kAnswerTime{200};
 // While devices wait for room: how often it is looked whether one has finished its command.
 constexpr milliseconds kQueueLook{50};
 // Nobody could be parked for so long: a device that waits gets its worker beyond the limit, for its
 // client waits too.
 constexpr seconds kPatience{2};
 
-constexpr auto kKernelNode = static_cast<std::uint8_t>(privsep::NodeKind::kernel);
-
-bool busy(const vtpm_info& node) { return (node.conditions & VTPM_COND_BUSY) != 0; }
+bool on_socket(const Device& device) {
+  return device.record().settings.node == static_cast<std::uint8_t>(privsep::NodeKind::socket);
+}
 
 }  // namespace
 
 Result<void> check_parking(const store::Settings& settings) {
-  if (!settings.park_after_s) return {};
-  if (settings.node != kKernelNode)
-    return fail(ErrorCode::failed_precondition, "a device on a socket is never parked",
-                "its worker holds the connections of its clients; use a kernel node");
-  if (*settings.park_after_s > kLongestParkAfter)
+  if (settings.park_after_s.value_or(0) > kLongestParkAfter)
     return fail(ErrorCode::invalid_argument, "a device is parked after 30 days at the latest",
                 "0 is never");
   return {};
@@ -50,8 +48,7 @@ void Parking::end() {
 }
 
 std::uint32_t Parking::park_after(const Device& device) const {
-  const store::Settings& settings = device.record().settings;
-  return settings.node == kKernelNode ? settings.park_after_s.value_or(options_.park_after_s) : 0;
+  return device.record().settings.park_after_s.value_or(options_.park_after_s);
 }
 
 bool Parking::may_sleep(const Device& device) const {
@@ -63,22 +60,31 @@ std::size_t Parking::active() const {
       std::ranges::count_if(devices_, [](const auto& d) { return d.second->has_worker(); }));
 }
 
-// Reads what every node has carried, and remembers since when that is so.
-Parking::Nodes Parking::look_at_nodes() {
-  Nodes nodes;
-  if (kernel_ == nullptr) return nodes;
+bool Parking::look_at_kernel(Nodes& nodes) {
+  if (kernel_ == nullptr) return true;
   auto listed = kernel_->list();
   if (!listed) {
     log::warning("cannot see which devices are idle", {{"why", listed.error().message}});
-    return nodes;
+    return false;
   }
+  for (const vtpm_info& node : *listed)
+    if (node.state != VTPM_STATE_DEAD && devices_.contains(uuid_of(node)))
+      nodes.emplace(uuid_of(node), Seen{.sequence = node.sequence,
+                                        .busy = (node.conditions & VTPM_COND_BUSY) != 0});
+  return true;
+}
+
+// Reads what every node has carried, and remembers since when that is so.
+Parking::Nodes Parking::look_at_nodes() {
+  Nodes nodes;
+  if (!look_at_kernel(nodes)) return {};
+  for (const auto& [uuid, device] : devices_)
+    if (const auto use = device->use(); use && device->has_worker())
+      nodes.emplace(uuid, Seen{.sequence = use->sequence, .busy = use->connected});
   const Clock::time_point now = Clock::now();
-  for (const vtpm_info& node : *listed) {
-    const auto device = devices_.find(uuid_of(node));
-    if (node.state == VTPM_STATE_DEAD || device == devices_.end()) continue;
-    nodes.emplace(device->first, node);
-    if (!device->second->can_park()) continue;
-    auto [use, fresh] = uses_.try_emplace(device->first, Use{node.sequence, now});
+  for (const auto& [uuid, node] : nodes) {
+    if (!devices_.at(uuid)->can_park()) continue;
+    auto [use, fresh] = uses_.try_emplace(uuid, Use{node.sequence, now});
     if (!fresh && use->second.sequence != node.sequence) {
       use->second.sequence = node.sequence;
       use->second.since = now;
@@ -88,14 +94,19 @@ Parking::Nodes Parking::look_at_nodes() {
   return nodes;
 }
 
-std::optional<vtpm_info> Parking::info(const Uuid& uuid) {
-  if (kernel_ == nullptr) return std::nullopt;
-  auto found = kernel_->info(uuid);
-  return found ? *found : std::nullopt;
+void Parking::ask_sockets() {
+  for (const auto& [uuid, device] : devices_)
+    if (on_socket(*device) && device->can_park()) device->ask_use();
+}
+
+bool Parking::command_waits(const Uuid& uuid) {
+  if (kernel_ == nullptr) return false;
+  const auto found = kernel_->info(uuid);
+  return found && *found && ((*found)->conditions & VTPM_COND_WANTED) != 0;
 }
 
 void Parking::look() {
-  if (ended_ || kernel_ == nullptr || idle_timer_ != 0) return;
+  if (ended_ || idle_timer_ != 0) return;
   std::uint32_t shortest = 0;
   for (const auto& [uuid, device] : devices_)
     if (const std::uint32_t after = park_after(*device); after != 0)
@@ -103,9 +114,12 @@ void Parking::look() {
   if (shortest == 0 && options_.max_active == 0) return;
   const seconds period = shortest == 0 ? kLimitLook : seconds(shortest / kLooksAPeriod);
   idle_timer_ = loop_.after(std::clamp(period, kShortestLook, kLongestLook), [this] {
-    idle_timer_ = 0;
-    park_idle();
-    look();
+    ask_sockets();
+    idle_timer_ = loop_.after(kAnswerTime, [this] {
+      idle_timer_ = 0;
+      park_idle();
+      look();
+    });
   });
 }
 
@@ -121,7 +135,7 @@ void Parking::park_idle() {
     Device& device = *devices_.at(uuid);
     const std::uint32_t after = park_after(device);
     const auto use = uses_.find(uuid);
-    if (after == 0 || use == uses_.end() || !device.can_park() || busy(node)) continue;
+    if (after == 0 || use == uses_.end() || !device.can_park() || node.busy) continue;
     if (now - use->second.since >= seconds(after)) start_park(device, nullptr);
   }
   keep_limit(nodes);
@@ -145,7 +159,7 @@ bool Parking::make_room(const Nodes& nodes) {
     for (auto use = uses_.begin(); use != uses_.end(); ++use) {
       const auto node = nodes.find(use->first);
       if (node == nodes.end() || !devices_.at(use->first)->can_park()) continue;
-      if (busy(node->second)) continue;
+      if (node->second.busy) continue;
       if (best == uses_.end() || use->second.since < best->second.since) best = use;
     }
     return best;
@@ -157,9 +171,6 @@ bool Parking::make_room(const Nodes& nodes) {
 
 void Parking::park(Device& device, Device::Done done) {
   if (device.phase() == Phase::parked) return done(Result<void>{});
-  if (device.record().settings.node != kKernelNode)
-    return done(fail(ErrorCode::unsupported, "a device on a socket cannot be parked",
-                     "its worker holds the connections of its clients; use a kernel node"));
   if (!device.can_park())
     return done(fail(ErrorCode::failed_precondition,
                      "the device is " + std::string(to_string(device.phase())),
@@ -169,14 +180,13 @@ void Parking::park(Device& device, Device::Done done) {
 
 void Parking::start_park(Device& device, Device::Done done) {
   parking_++;
-  device.park([this, uuid = device.uuid(), done = std::move(done)](const Result<void>& result) {
+  device.rest([this, uuid = device.uuid(), done = std::move(done)](const Result<void>& result) {
     parking_--;
     uses_.erase(uuid);
     if (done) done(result);
     // A command may have come when its worker had been told to go.
     if (ended_) return;
-    if (const auto node = info(uuid); node && (node->conditions & VTPM_COND_WANTED) != 0)
-      wanted(uuid);
+    if (command_waits(uuid)) wanted(uuid);
     serve_queue();
   });
 }
@@ -205,6 +215,7 @@ void Parking::serve_queue() {
   if (queue_.empty()) return;
   const Nodes nodes = look_at_nodes();
   while (parking_ < queue_.size() && make_room(nodes)) continue;
+  ask_sockets();
   if (Clock::now() - progress_ > kPatience) wake_first();
   if (queue_.empty() || queue_timer_ != 0) return;
   queue_timer_ = loop_.after(kQueueLook, [this] {

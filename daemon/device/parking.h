@@ -2,8 +2,9 @@
 // Parking: which devices have a process. One that is idle loses it and keeps its node; the command
 // that comes next wakes it (Documentation/design/checkpoint.rst, "Parking").
 //
-// Costs nothing for a command: how long a device is idle is read off the module's sequence numbers,
-// at a coarse timer. Kernel nodes only: a socket's worker holds the connections of its clients.
+// Costs nothing for a command: how long a device is idle is read off sequence numbers, the module's
+// or, of a device on a socket, its worker's, at a coarse timer. A socket's worker holds the
+// connections of its clients, so it is not parked as long as somebody is connected.
 // Owned by the Manager, used on the loop's thread.
 #pragma once
 
@@ -28,7 +29,7 @@ struct ParkingOptions {
   std::uint32_t max_active = 0;
 };
 
-// FAILED_PRECONDITION: a time for a device that is never parked. INVALID_ARGUMENT: it is too long.
+// INVALID_ARGUMENT: its time is too long.
 Result<void> check_parking(const store::Settings& settings);
 
 class Parking {
@@ -55,7 +56,11 @@ class Parking {
 
  private:
   using Clock = std::chrono::steady_clock;
-  using Nodes = std::map<Uuid, vtpm_info>;
+  struct Seen {
+    std::uint64_t sequence = 0;
+    bool busy = false;  // a command waits, or somebody would notice that the worker is gone
+  };
+  using Nodes = std::map<Uuid, Seen>;
   struct Use {
     std::uint64_t sequence = 0;  // of the last command that was seen
     Clock::time_point since;     // when `sequence` was seen first
@@ -64,7 +69,9 @@ class Parking {
   [[nodiscard]] std::uint32_t park_after(const Device& device) const;
   [[nodiscard]] std::size_t active() const;
   Nodes look_at_nodes();
-  std::optional<vtpm_info> info(const Uuid& uuid);
+  bool look_at_kernel(Nodes& nodes);
+  void ask_sockets();
+  [[nodiscard]] bool command_waits(const Uuid& uuid);
   void park_idle();
   bool make_room(const Nodes& nodes);
   void keep_limit(const Nodes& nodes);

@@ -88,6 +88,10 @@ class SocketNode final : public Node {
     return true;
   }
   Result<void> release_number() override { return {}; }
+  std::vector<int> doors() const override {
+    if (!data_) return {};
+    return {data_.get(), control_.get()};
+  }
   bool exists() const override { return data_.valid(); }
   bool registers() const override { return false; }
   PowerId power_id() const override { return {}; }

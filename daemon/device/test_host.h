@@ -91,6 +91,7 @@ class ManagerTest : public ::testing::Test {
     options.volatile_on_any_filesystem = true;
     options.write_limit = write_limit_;
     options.quota = quota_;
+    options.parking = parking_;
     options.identity_profile = privsep::IdentityProfile::ecc;  // no RSA key to wait for
     auto opened = Manager::open(options);
     if (!opened) return tl::unexpected<Error>(std::move(opened).error());
@@ -175,6 +176,7 @@ class ManagerTest : public ::testing::Test {
   TemporaryFolder folder_;
   WriteLimit write_limit_;
   Quota quota_;
+  ParkingOptions parking_;
   std::unique_ptr<Manager> manager_;
   std::thread thread_;
 };

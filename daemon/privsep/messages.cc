@@ -32,7 +32,9 @@ enum class Type : std::uint16_t {
   certificates = 14,
   manufactured = 15,
   tell_running = 16,
-  running = 17,  // from 20 on: fork_messages.cc
+  running = 17,
+  tell_use = 18,
+  use = 19,  // from 20 on: fork_messages.cc
 };
 
 constexpr std::size_t kMaxText = 512;
@@ -185,6 +187,11 @@ SecretBytes encode(const Message& message) {
                    head(Type::running);
                    w.u64(m.ticket).sized32(m.part);
                  },
+                 [&](const TellUse&) { head(Type::tell_use); },
+                 [&](const Use& m) {
+                   head(Type::use);
+                   w.u64(m.sequence).u8(u8(m.connected)).u8(u8(m.stays));
+                 },
              },
              message);
   return out;
@@ -211,7 +218,7 @@ Result<Message> decode(ByteView bytes) {
       message = std::move(m);
       break;
     }
-    case Type::stop: message = Stop{checked_enum(in, Stop::How::power_off)}; break;
+    case Type::stop: message = Stop{checked_enum(in, Stop::How::rest)}; break;
     case Type::committed: {
       Committed m;
       m.sequence = in.u64();
@@ -297,6 +304,15 @@ Result<Message> decode(ByteView bytes) {
       Running m{in.u64(), {}};
       m.part = state_or_none(in, kMaxVolatileState);
       message = std::move(m);
+      break;
+    }
+    case Type::tell_use: message = TellUse{}; break;
+    case Type::use: {
+      Use m;
+      m.sequence = in.u64();
+      m.connected = checked_bool(in);
+      m.stays = checked_bool(in);
+      message = m;
       break;
     }
     default: in.fail(); break;

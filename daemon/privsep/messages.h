@@ -15,8 +15,10 @@
 //                            <- Ready               and this too, once no Commit is open
 //   TakeIdentity             ->                     read-only becomes read-write
 //                            <- Commit              with the new identity inside
+//   TellUse                  ->                     of a worker on sockets: is it idle?
+//                            <- Use
 //   Stop                     ->                     then VTPM_IOC_WAKE, or the socket wakes it
-//                            <- Stopped             last checkpoint is in journal (and store)
+//                            <- Stopped | Use       last checkpoint is in journal (and store)
 //
 // One that makes an identity has no node and no journal:
 //
@@ -69,6 +71,7 @@ struct Stop {
   enum class How : std::uint8_t {
     park = 1,       // keep the volatile state: the journal's last checkpoint is complete
     power_off = 2,  // TPM2_Shutdown(CLEAR), commit the permanent state, drop the volatile one
+    rest = 3,       // park, unless a client of a socket would notice: then the answer is Use
   };
   How how = How::park;
 };
@@ -98,6 +101,7 @@ struct Manufacture {
 struct TellRunning {
   std::uint64_t ticket = 0;  // says which question the answer is to
 };
+struct TellUse {};
 struct Certificates {
   std::vector<Bytes> certificates;  // X.509, DER; in the order of the keys
   Bytes chain;                      // what is between them and the root
@@ -149,6 +153,11 @@ struct Running {
   std::uint64_t ticket = 0;
   SecretBytes part;  // engine/copied_state.h; empty = it waits for TPM2_Startup
 };
+struct Use {
+  std::uint64_t sequence = 0;  // of the last command
+  bool connected = false;      // to one of its sockets, or its channel is not as a fresh one
+  bool stays = false;          // it was told to rest, and does not
+};
 struct Stopped {
   std::uint64_t sequence = 0;
   bool asked_by_host = false;  // the socket's control channel said SHUTDOWN
@@ -156,7 +165,7 @@ struct Stopped {
 
 using Message = std::variant<Start, Stop, Committed, Refused, Ready, Failed, Commit, Denied,
                              Stopped, Adopt, TakeIdentity, Manufacture, MadeKeys, Certificates,
-                             Manufactured, TellRunning, Running>;
+                             Manufactured, TellRunning, Running, TellUse, Use>;
 
 // A crash is a death by the worker's own fault, not a SIGKILL or SIGTERM from outside.
 bool is_crash(int wait_status);

@@ -110,13 +110,14 @@ void describe(CLI::App& app, Options& o) {
                  "Group that may use RUN-DIR/observe.sock (default: root alone)");
   app.add_option(
          "--park-after", o.manager.parking.park_after_s,
-         "Seconds without a command after which a device on a kernel node loses its process "
-         "until the next one; 0 = never")
+         "Seconds without a command after which a device loses its process until the next one, on "
+         "a socket if nobody is connected; 0 = never")
       ->capture_default_str()
       ->check(CLI::Range(0U, vtpm::device::kLongestParkAfter));
-  app.add_option("--max-active", o.manager.parking.max_active,
-                 "Park the least recently used devices on kernel nodes when more than this many "
-                 "have a process; 0 = no limit")
+  app.add_option(
+         "--max-active", o.manager.parking.max_active,
+         "Park the least recently used devices when more than this many have a process; 0 = no "
+         "limit")
       ->capture_default_str();
   app.add_option("--log-level", o.log_level, "error, warning, notice, info or debug")
       ->capture_default_str()

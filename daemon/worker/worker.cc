@@ -57,6 +57,7 @@ class Worker {
   Result<void> take_identity(ByteView manufactured);
   Result<void> tell_running(std::uint64_t ticket);
   Result<void> stop(privsep::Stop::How how, bool asked_by_host);
+  Result<void> tell_use(bool stays);
   Result<void> send(const privsep::Message& message) {
     return privsep::send_datagram(manager_, encode(message));
   }
@@ -71,7 +72,8 @@ class Worker {
   Keeper keeper_;
   Refusals refusals_;
   std::array<std::byte, frame::kHeaderSize> refusal_{};
-  bool halted_ = false;  // the host's control channel said STOP: no command until INIT
+  std::uint64_t served_ = 0;  // sequence of the last frame
+  bool halted_ = false;       // the host's control channel said STOP: no command until INIT
   bool done_ = false;
 };
 
@@ -112,6 +114,7 @@ Result<void> Worker::serve() {
     VTPM_TRY(channel::Event event, channel_->exchange(pending));
     pending = nullptr;
     if (const auto* frame = std::get_if<channel::Frame>(&event)) {
+      served_ = frame->sequence;
       VTPM_TRY(reply.bytes, answer(*frame));
       reply.sequence = frame->sequence;
       pending = &reply;
@@ -215,7 +218,11 @@ Result<void> Worker::read_manager() {
 }
 
 Result<void> Worker::handle(const privsep::Message& message) {
-  if (const auto* order = std::get_if<privsep::Stop>(&message)) return stop(order->how, false);
+  if (const auto* order = std::get_if<privsep::Stop>(&message)) {
+    const bool stays = order->how == privsep::Stop::How::rest && !channel_->at_rest();
+    return stays ? tell_use(true) : stop(order->how, false);
+  }
+  if (std::holds_alternative<privsep::TellUse>(message)) return tell_use(false);
   if (const auto* identity = std::get_if<privsep::TakeIdentity>(&message))
     return take_identity(identity->manufactured);
   if (const auto* question = std::get_if<privsep::TellRunning>(&message))
@@ -251,6 +258,10 @@ Result<void> Worker::tell_running(std::uint64_t ticket) {
   VTPM_TRY(const SecretBytes state, engine_->volatile_state());
   VTPM_TRY(SecretBytes part, engine::take_running_part(state));
   return send(privsep::Running{ticket, std::move(part)});
+}
+
+Result<void> Worker::tell_use(bool stays) {
+  return send(privsep::Use{served_, !channel_->at_rest(), stays});
 }
 
 Result<void> Worker::stop(privsep::Stop::How how, bool asked_by_host) {

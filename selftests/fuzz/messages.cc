@@ -39,7 +39,8 @@ void check_enums(const Message& message) {
                (m->kind == DeviceKind::container || m->kind == DeviceKind::vm ||
                 m->kind == DeviceKind::open));
   if (const auto* m = std::get_if<Stop>(&message))
-    FUZZ_CHECK(m->how == Stop::How::park || m->how == Stop::How::power_off);
+    FUZZ_CHECK(m->how == Stop::How::park || m->how == Stop::How::power_off ||
+               m->how == Stop::How::rest);
 }
 
 template <class Decoded>

@@ -73,10 +73,6 @@ Outcome<v1::CreateRequest> request_of(const NewDevice& device) {
   if (!device.cert_profile.empty())
     request.set_cert_profile(*parse_cert_profile(device.cert_profile));
   if (!device.park_after.empty()) {
-    if (request.node() == v1::SOCKET) {
-      return failure(Exit::usage, "--park-after is for kernel nodes",
-                     "a device on a socket is never parked: leave out --park-after");
-    }
     auto idle = parse_idle_time("--park-after", device.park_after);
     if (!idle) return tl::unexpected(idle.error());
     request.set_park_after_s(*idle);

@@ -153,7 +153,8 @@ constexpr Verb kVerbs[] = {
     {"park", "Take the process of idle devices away until their next command.",
      "Nothing is lost and no client notices but by a pause: node, open files, PCRs, sessions and\n"
      "loaded objects stay. vtpmd does it by itself if it runs with --park-after or "
-     "--max-active.\n\n"
+     "--max-active.\n"
+     "A device on a socket can be parked while no client is connected to it.\n\n"
      "Examples:\n"
      "  vtpmctl park web\n",
      declare_park},
