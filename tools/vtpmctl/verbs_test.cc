@@ -536,13 +536,18 @@ TEST_F(Verbs, CaShowAndExport) {
   EXPECT_EQ(run({"ca", "show"}), 0) << err;
   EXPECT_EQ(out,
             "subject      CN=root\\x1b\nsha256       AB:01\nvalid from   2025-11-03\n"
-            "valid until  no end\nfamilies     3 certified since vtpmd started\n");
+            "valid until  no end\nfamilies     3 certified since vtpmd started\n"
+            "key          in the store, sealed under the host key\n");
   EXPECT_EQ(run({"ca", "show", "-o", "json"}), 0);
   EXPECT_EQ(json()["sha256"], "ab01");
   EXPECT_EQ(json()["not_before"], "2025-11-03");
   EXPECT_EQ(json()["not_after"], nullptr);
   EXPECT_EQ(json()["families"], 3);
+  EXPECT_EQ(json()["key_is_outside"], false);
   EXPECT_EQ(json()["certificate"], state.root.pem());
+  state.root.set_key_is_outside(true);
+  EXPECT_EQ(run({"ca", "show"}), 0);
+  EXPECT_THAT(out, HasSubstr("outside of vtpmd: its --ca-sign-command signs"));
 
   EXPECT_EQ(run({"ca", "export"}), 0);
   EXPECT_EQ(out, state.root.pem());
