@@ -10,6 +10,11 @@
 //   bench-life ... wakes
 //       All devices are parked, then woken by one command each in random order, and hold what they
 //       held. {"each": [us, ...]}
+//   bench-life ... --devices N clones
+//       A device is cloned N times, one after the other, while a client extends a PCR of it. How
+//       long a command of the client took before that, the slowest one during each clone, and how
+//       long each clone took until it was on. {"quiet": [us, ...], "pause": [us, ...], "clone":
+//       [us, ...]}
 //
 // Exit status: 0 measured, 1 something failed, 2 wrong use.
 #include "life.h"
@@ -26,6 +31,7 @@
 #include <cstdlib>
 #include <functional>
 #include <map>
+#include <thread>
 #include <utility>
 
 #include "base/unique_fd.h"
@@ -90,14 +96,19 @@ void replace(Manager& manager, Steps& steps, const v1::Device& device) {
 
 void park_and_wake(Manager& manager, Steps& steps, const std::string& kind,
                    const v1::Device& device) {
-  if (device.node() != v1::KERNEL) return;
-  const auto open = open_device(device);
+  auto open = open_device(device);
   (void)must(*open, pcr_extend());
   const Bytes held = must(*open, pcr_read());
+  // On a socket it is parked while nobody is connected.
+  if (device.node() == v1::SOCKET) open.reset();
   steps.time(kind + " parks", [&] { (void)manager.park(device.name()); });
   steps.time(kind + " wakes and answers", [&] {
+    if (!open) open = open_device(device);
     if (must(*open, pcr_read()) != held) die("a PCR changed while the device was parked");
   });
+  // It may have answered before vtpmd has heard that it is on.
+  while (manager.show(device.name()).state() != v1::ON)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
 }
 
 void clone(Manager& manager, Steps& steps, const std::string& what, const std::string& source,
@@ -156,7 +167,7 @@ int usage() {
   (void)std::fputs(
       "usage: bench-life --socket ADMIN.SOCK [--clock FILE] [--node kernel|socket]\n"
       "                  [--rounds N] [--devices N] [--clients N] [--mode read-only|read-write]\n"
-      "                  lives|storm|wakes\n",
+      "                  lives|storm|wakes|clones\n",
       stderr);
   return 2;
 }
@@ -192,6 +203,8 @@ int run(int argc, char** argv) {
     storm(manager, crowd);
   } else if (part == "wakes") {
     wakes(manager);
+  } else if (part == "clones") {
+    clones(manager, crowd);
   } else if (part == "lives") {
     const SyncClock syncs(clock);
     Steps steps(syncs);
@@ -205,6 +218,13 @@ int run(int argc, char** argv) {
 }
 
 }  // namespace
+
+void print_times(const char* name, const std::vector<double>& times) {
+  (void)std::printf("\"%s\": [", name);
+  const char* comma = "";
+  for (const double us : times) (void)std::printf("%s%.1f", std::exchange(comma, ", "), us);
+  (void)std::fputc(']', stdout);
+}
 
 double microseconds(const std::function<void()>& act) {
   const auto start = std::chrono::steady_clock::now();

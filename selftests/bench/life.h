@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <vector>
 
 #include "manager.h"
 
@@ -17,7 +18,9 @@ struct Crowd {
 
 void storm(Manager& manager, const Crowd& crowd);
 void wakes(Manager& manager);
+void clones(Manager& manager, const Crowd& crowd);
 
 double microseconds(const std::function<void()>& act);
+void print_times(const char* name, const std::vector<double>& times);  // a member of a JSON object
 
 }  // namespace bench

@@ -4,6 +4,9 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
+#include <chrono>
+#include <thread>
+
 #include "base/unique_fd.h"
 
 namespace bench {
@@ -50,7 +53,16 @@ v1::Device Manager::set_mode(const std::string& name, v1::Mode mode) {
   return call<v1::Device>(*admin_, &v1::Admin::Stub::SetMode, request, "set-mode");
 }
 v1::Device Manager::park(const std::string& name) {
-  return call<v1::Device>(*admin_, &v1::Admin::Stub::Park, about<v1::ParkRequest>(name), "park");
+  // It may not have heard yet that a client has left the socket, or that it is on.
+  for (int tries = 0;; tries++) {
+    grpc::ClientContext context;
+    v1::Device device;
+    const grpc::Status status = admin_->Park(&context, about<v1::ParkRequest>(name), &device);
+    if (status.ok()) return device;
+    if (status.error_code() != grpc::StatusCode::FAILED_PRECONDITION || tries == 10'000)
+      die("park: " + status.error_message());
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
 }
 v1::Device Manager::show(const std::string& name) {
   return call<v1::Device>(*observe_, &v1::Observe::Stub::Show, about<v1::ShowRequest>(name),

@@ -2,7 +2,7 @@
 """The options of the benchmark: `run` takes them all, and gives them to each place where it measures."""
 import argparse
 
-DEFAULT = ("latency", "throughput", "life", "identity", "memory")
+DEFAULT = ("latency", "throughput", "life", "identity", "clone", "memory")
 ALL = (*DEFAULT, "pace", "storm")
 ONLY = {"identity": "native", "pace": "guest"}  # what makes sense in one place alone
 
@@ -26,7 +26,7 @@ def parser():
     p.add_argument("--work", action="append", help="only this one (latency); again for more")
     p.add_argument("--at-once", type=int, nargs="+", default=[1, 2, 8, 64], help="devices (throughput)")
     p.add_argument("--seconds", type=float, help="of a round (throughput 1, pace 10)")
-    p.add_argument("--devices", type=int, help="how many (memory 40, storm 1000, pace 200)")
+    p.add_argument("--devices", type=int, help="how many (clone 50, memory 40, storm 1000, pace 200)")
     p.add_argument("--mode", choices=["read-only", "read-write"], default="read-only", help="of those (storm)")
     p.add_argument("--max-active", type=int, default=0, help="vtpmd's, in the guest (storm)")
     return p

@@ -2,6 +2,7 @@
 """The parts of the benchmark. Each measures and yields tables: {"title", "unit", "floor", "against", "rows"}, where
 rows[work][subject] are the rounds, each a list of what was measured in it."""
 import os
+import shutil
 import tempfile
 import time
 
@@ -156,6 +157,31 @@ def identity(options):
         ours.end()
 
 
+def clone(options):
+    """A running device, cloned again and again while a client uses it; natively beside a copy of swtpm's state that gets
+    an identity of its own."""
+    ours = Ours(profile="ecc")
+    yield environment(ours.vtpmd)
+    ours.life("clones", "--devices", "1", "--mode", "read-write")
+    got = ours.life("clones", "--devices", str(options.devices or 50), "--mode", "read-write")
+    yield table("A command of its client, while a device is cloned",
+                {"TPM2_PCR_Extend": {"nobody clones": [got["quiet"]], "the slowest during a clone": [got["pause"]]}})
+    rows = {"a clone of a running device": {"vtpm": [got["clone"]]}}
+    if not GUEST:
+        with tempfile.TemporaryDirectory(prefix="bench-setup-") as folder:
+            source = os.path.join(folder, "source")
+            os.rename(new_swtpm_identity(folder), source)
+            for turn in range(options.rounds):
+                start = time.monotonic()
+                shutil.copytree(source, os.path.join(folder, f"copy-{turn}"))
+                rival = Rival(new_swtpm_identity(folder))
+                rival.first_reply()
+                rows["a clone of a running device"].setdefault("swtpm", [[]])[0].append(1e6 * (time.monotonic() - start))
+                rival.end()
+    yield table("Clones, one after the other, each until it is on", rows, against=None if GUEST else "swtpm")
+    ours.end()
+
+
 def weights(ours, devices):
     """kB of each worker, after the work that it did."""
     rows = {}
@@ -214,7 +240,7 @@ def parked_memory(ours, number):
 
 
 def storm(options):
-    """Many devices are created and started at once, then, on kernel nodes, woken in random order."""
+    """Many devices are created and started at once, then parked, and woken in random order."""
     number = options.devices or 1000
     ours = Ours(*(["--max-active", str(options.max_active)] if GUEST and options.max_active else []))
     yield environment(ours.vtpmd)
@@ -223,8 +249,7 @@ def storm(options):
     until(lambda: len(ours.vtpmd.ctl("list")) == number)
     after = {"seconds for all": start["seconds"], "devices a second": number / start["seconds"],
              "MB of the machine that are free": meminfo("MemAvailable")["MemAvailable"] / 1024}
-    if GUEST:
-        rows["parked, woken by a command, reply"] = {"vtpm": [ours.life("wakes")["each"]]}
+    rows["parked, woken by a command, reply"] = {"vtpm": [ours.life("wakes")["each"]]}
     bad = [device["name"] for device in ours.vtpmd.ctl("list") if device["failure"] or device["restarts"]]
     if bad:
         raise SystemExit(f"storm: failed or replaced: {bad}")
@@ -252,5 +277,5 @@ def pace(options):
     ours.end()
 
 
-PARTS = {"latency": latency, "throughput": throughput, "life": life, "identity": identity, "memory": memory_of_devices,
-         "storm": storm, "pace": pace}
+PARTS = {"latency": latency, "throughput": throughput, "life": life, "identity": identity, "clone": clone,
+         "memory": memory_of_devices, "storm": storm, "pace": pace}
