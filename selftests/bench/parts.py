@@ -242,6 +242,10 @@ def parked_memory(ours, number):
 def storm(options):
     """Many devices are created and started at once, then parked, and woken in random order."""
     number = options.devices or 1000
+    if GUEST:
+        for limit in ("max_devices", "max_devices_per_user"):
+            with open(f"/sys/module/vtpm/parameters/{limit}", "w", encoding="ascii") as file:
+                file.write(str(number + 100))
     ours = Ours(*(["--max-active", str(options.max_active)] if GUEST and options.max_active else []))
     yield environment(ours.vtpmd)
     start = ours.life("storm", "--devices", str(number), "--clients", "4", "--mode", options.mode)
