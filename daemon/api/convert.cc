@@ -204,7 +204,7 @@ Result<store::Settings> to_settings(const v1::CreateRequest& r, store::Settings 
   }
   const std::string& path = r.socket_path();
   if (!path.empty()) {
-    if (s.node != static_cast<std::uint8_t>(privsep::NodeKind::socket))
+    if (!device::is_on_socket(s))
       return fail(ErrorCode::invalid_argument, "a socket path needs a socket node",
                   "add --node socket");
     if (path.front() != '/' || path.size() > kMaxSocketPath || path.find('\0') != std::string::npos)

@@ -9,12 +9,6 @@ constexpr std::uint16_t kWithRedo = 2;
 constexpr std::size_t kFixedPart = 4 + 2 + 16 + 3 * 8 + 3 * 4;  // all but its parts' content
 constexpr std::size_t kLengths = 1 + 4 + 4;                     // around a redo's command and reply
 
-std::size_t size_of_redo(const Checkpoint& c) {
-  std::size_t size = 0;
-  for (const Redo& redo : c.redo) size += encoded_size(redo);
-  return size;
-}
-
 Result<void> decode_redo(Reader& in, std::vector<Redo>& out) {
   const ByteView all = in.sized32();
   if (all.empty()) return fail(ErrorCode::corrupt, "checkpoint: no command to be redone");
@@ -32,6 +26,12 @@ std::size_t encoded_size(const RedoView& redo) {
   return kLengths + redo.command.size() + redo.reply.size();
 }
 
+std::size_t encoded_size(const std::vector<Redo>& all) {
+  std::size_t size = 0;
+  for (const Redo& redo : all) size += encoded_size(redo);
+  return size;
+}
+
 void write_redo(SpanWriter& out, const RedoView& redo) {
   out.u8(redo.locality).sized32(redo.command).sized32(redo.reply);
 }
@@ -45,7 +45,7 @@ Redo read_redo(Reader& in) {
 }
 
 std::size_t encoded_size(const Checkpoint& c) {
-  const std::size_t redo = c.redo.empty() ? 0 : 4 + size_of_redo(c);
+  const std::size_t redo = c.redo.empty() ? 0 : 4 + encoded_size(c.redo);
   return kFixedPart + c.permanent.size() + c.volatile_state.size() + c.reply.size() + redo;
 }
 
@@ -60,7 +60,7 @@ void write(SpanWriter& out, const Checkpoint& c) {
       .sized32(c.volatile_state)
       .sized32(c.reply);
   if (c.redo.empty()) return;
-  out.u32(static_cast<std::uint32_t>(size_of_redo(c)));
+  out.u32(static_cast<std::uint32_t>(encoded_size(c.redo)));
   for (const Redo& redo : c.redo) write_redo(out, redo);
 }
 

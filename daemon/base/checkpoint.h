@@ -64,6 +64,7 @@ Result<Checkpoint> decode_checkpoint(ByteView bytes);
 // A command to be redone, in a checkpoint and in a journal's list; encoded_size() is what it takes
 // of kMaxRedo. Of read_redo() the reader tells whether there was one.
 std::size_t encoded_size(const RedoView& redo);
+std::size_t encoded_size(const std::vector<Redo>& all);
 void write_redo(SpanWriter& out, const RedoView& redo);
 Redo read_redo(Reader& in);
 

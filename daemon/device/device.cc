@@ -25,8 +25,7 @@ WriteBudget::Duration longest_wait(const store::Settings& settings) {
 }
 
 std::unique_ptr<Node> make_node(const Host& host, const store::Record& record) {
-  if (record.settings.node == static_cast<std::uint8_t>(privsep::NodeKind::socket))
-    return make_socket_node(record.settings, host.socket_folder);
+  if (is_on_socket(record.settings)) return make_socket_node(record.settings, host.socket_folder);
   return make_kernel_node(host.kernel, record.uuid, record.settings);
 }
 

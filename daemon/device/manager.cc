@@ -232,9 +232,7 @@ Holdings Manager::holdings(const std::string& owner) const {
 
 // A node removes the socket that it finds in its place: it must not be another device's.
 Result<void> Manager::check_socket_paths(const store::Settings& settings) const {
-  if (settings.node != static_cast<std::uint8_t>(privsep::NodeKind::socket) ||
-      !store::has_node(settings.role))
-    return {};
+  if (!is_on_socket(settings) || !store::has_node(settings.role)) return {};
   const std::string path = make_socket_node(settings, host_->socket_folder)->socket_path();
   for (const auto& [uuid, device] : devices_) {
     const std::string other = device->view().socket_path;

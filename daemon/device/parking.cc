@@ -25,10 +25,6 @@ constexpr milliseconds kQueueLook{50};
 // client waits too.
 constexpr seconds kPatience{2};
 
-bool on_socket(const Device& device) {
-  return device.record().settings.node == static_cast<std::uint8_t>(privsep::NodeKind::socket);
-}
-
 }  // namespace
 
 Result<void> check_parking(const store::Settings& settings) {
@@ -96,7 +92,7 @@ Parking::Nodes Parking::look_at_nodes() {
 
 void Parking::ask_sockets() {
   for (const auto& [uuid, device] : devices_)
-    if (on_socket(*device) && device->can_park()) device->ask_use();
+    if (is_on_socket(device->record().settings) && device->can_park()) device->ask_use();
 }
 
 bool Parking::command_waits(const Uuid& uuid) {

@@ -23,6 +23,9 @@ std::string_view to_string(Phase phase);
 inline bool is_read_only(const store::Settings& settings) {
   return settings.mode == static_cast<std::uint8_t>(privsep::DeviceMode::read_only);
 }
+inline bool is_on_socket(const store::Settings& settings) {
+  return settings.node == static_cast<std::uint8_t>(privsep::NodeKind::socket);
+}
 
 struct View {
   Uuid uuid;

@@ -68,6 +68,10 @@ Result<Certificate> begin_issuer(EVP_PKEY* key, const std::string& what,
   return own;
 }
 
+bool may_issue(X509* own) {
+  return own != nullptr && X509_check_ca(own) == 1 && X509_get0_subject_key_id(own) != nullptr;
+}
+
 // The private part, too, belongs to the public one. X509_check_private_key() looks at the latter.
 bool sound(EVP_PKEY* key) {
   const KeyContext context(EVP_PKEY_CTX_new_from_pkey(nullptr, key, nullptr));
@@ -150,9 +154,8 @@ Result<Issuer> Issuer::load(ByteView private_key, ByteView certificate) {
   loaded.own_ = from_der<decltype(loaded.own_)>(certificate, d2i_X509);
   EVP_PKEY* const key = loaded.key_.get();
   X509* const own = loaded.own_.get();
-  const bool good = key != nullptr && own != nullptr && X509_check_ca(own) == 1 &&
-                    X509_get0_subject_key_id(own) != nullptr &&
-                    X509_check_private_key(own, key) == 1 && sound(key);
+  const bool good =
+      key != nullptr && may_issue(own) && X509_check_private_key(own, key) == 1 && sound(key);
   ERR_clear_error();
   if (!good)
     return fail(ErrorCode::corrupt,
@@ -165,10 +168,8 @@ Result<Issuer> Issuer::load(ByteView private_key, ByteView certificate) {
 Result<Issuer> Issuer::outside(ByteView certificate, SignOutside sign) {
   Issuer loaded;
   loaded.own_ = from_der<decltype(loaded.own_)>(certificate, d2i_X509);
-  X509* const own = loaded.own_.get();
-  const bool good =
-      own != nullptr && X509_check_ca(own) == 1 && X509_get0_subject_key_id(own) != nullptr;
-  if (good) loaded.key_.reset(X509_get_pubkey(own));
+  const bool good = may_issue(loaded.own_.get());
+  if (good) loaded.key_.reset(X509_get_pubkey(loaded.own_.get()));
   ERR_clear_error();
   if (!good) return fail(ErrorCode::corrupt, "the certificate of an issuer is none, or damaged");
   VTPM_CHECK(check_outside_key(loaded.key_.get()));

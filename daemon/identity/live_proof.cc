@@ -35,16 +35,6 @@ Bytes ecdsa_of(ByteView tpmt_signature) {
 
 }  // namespace
 
-bool signed_by(const EVP_PKEY* key, const EVP_MD* digest, ByteView message, ByteView signature) {
-  const OwnedBy<EVP_MD_CTX, EVP_MD_CTX_free> context(EVP_MD_CTX_new());
-  // OpenSSL takes the key for its own use, and does not change it.
-  return context && !signature.empty() &&
-         EVP_DigestVerifyInit(context.get(), nullptr, digest, nullptr,
-                              const_cast<EVP_PKEY*>(key)) == 1 &&
-         EVP_DigestVerify(context.get(), raw(signature), signature.size(), raw(message),
-                          message.size()) == 1;
-}
-
 Result<void> check_certified(const CertifiedIndex& certified, const EVP_PKEY* key, ByteView nonce,
                              ByteView name, ByteView value) {
   Reader in(certified.attest);

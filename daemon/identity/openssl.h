@@ -66,6 +66,18 @@ Owner from_der(ByteView der, Decode decode) {
   return structure;
 }
 
+// Leaves OpenSSL's errors where they are.
+inline bool signed_by(const EVP_PKEY* key, const EVP_MD* digest, ByteView message,
+                      ByteView signature) {
+  const OwnedBy<EVP_MD_CTX, EVP_MD_CTX_free> context(EVP_MD_CTX_new());
+  // OpenSSL takes the key for its own use, and does not change it.
+  return context && !signature.empty() &&
+         EVP_DigestVerifyInit(context.get(), nullptr, digest, nullptr,
+                              const_cast<EVP_PKEY*>(key)) == 1 &&
+         EVP_DigestVerify(context.get(), raw(signature), signature.size(), raw(message),
+                          message.size()) == 1;
+}
+
 // What was written to a buffer in memory.
 inline std::string text_in(BIO* buffer) {
   char* data = nullptr;

@@ -69,16 +69,6 @@ Bytes element(int tag, bool constructed, ByteView content) {
   return out;
 }
 
-bool verifies(EVP_PKEY* key, ByteView message, ByteView signature) {
-  const OwnedBy<EVP_MD_CTX, EVP_MD_CTX_free> context(EVP_MD_CTX_new());
-  const bool good =
-      context && EVP_DigestVerifyInit(context.get(), nullptr, digest_for(key), nullptr, key) == 1 &&
-      EVP_DigestVerify(context.get(), raw(signature), signature.size(), raw(message),
-                       message.size()) == 1;
-  ERR_clear_error();
-  return good;
-}
-
 }  // namespace
 
 Result<void> check_outside_key(EVP_PKEY* key) {
@@ -114,7 +104,9 @@ Result<Bytes> sign_again(ByteView complete, EVP_PKEY* key, SigningRequest reques
   request.message = message;
   request.digest = digest_name(key);
   VTPM_TRY(const Bytes signature, sign(request));
-  if (!verifies(key, message, signature))
+  const bool good = signed_by(key, digest_for(key), message, signature);
+  ERR_clear_error();
+  if (!good)
     return fail(ErrorCode::permission,
                 "what came as the signature of the host's certificate authority is none of its "
                 "key's",

@@ -90,8 +90,7 @@ Result<SlotHeader> read_slot_header(int fd, std::size_t index) {
 Result<void> add_redo(int fd, std::uint64_t commit_number, Checkpoint& checkpoint) {
   SecretBytes area(kRedoSize);
   VTPM_CHECK(read_at(fd, area, kRedoOffset));
-  std::size_t size = 0;
-  for (const Redo& redo : checkpoint.redo) size += encoded_size(redo);
+  std::size_t size = encoded_size(checkpoint.redo);
   for (std::size_t at = 0; at + sizeof commit_number <= area.size();) {
     std::uint64_t word = 0;
     std::memcpy(&word, area.data() + at, sizeof word);

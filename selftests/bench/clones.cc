@@ -58,11 +58,7 @@ void clones(Manager& manager, const Crowd& crowd) {
   });
   std::this_thread::sleep_for(kQuiet);
   for (int i = 0; i < crowd.devices; ++i) {
-    v1::CloneRequest clone;
-    clone.set_source(source);
-    clone.set_name(name_of(i));
-    clone.set_mode(crowd.mode);
-    clone.set_start(true);
+    const auto clone = clone_request_for(source, name_of(i), crowd.mode);
     made.push_back(span([&] { (void)manager.clone(clone); }));
     std::this_thread::sleep_for(kRest);
   }

@@ -113,11 +113,7 @@ void park_and_wake(Manager& manager, Steps& steps, const std::string& kind,
 
 void clone(Manager& manager, Steps& steps, const std::string& what, const std::string& source,
            v1::Mode mode) {
-  v1::CloneRequest request;
-  request.set_source(source);
-  request.set_name("clone-of-" + source);
-  request.set_mode(mode);
-  request.set_start(true);
+  const auto request = clone_request_for(source, "clone-of-" + source, mode);
   steps.time(what + ", started, first reply", [&] { answers(manager.clone(request)); });
   manager.stop(request.name());
   manager.remove(request.name());

@@ -91,6 +91,16 @@ v1::CreateRequest request_for(const std::string& name, v1::Mode mode, v1::Node n
   return request;
 }
 
+v1::CloneRequest clone_request_for(const std::string& source, const std::string& name,
+                                   v1::Mode mode) {
+  v1::CloneRequest request;
+  request.set_source(source);
+  request.set_name(name);
+  request.set_mode(mode);
+  request.set_start(true);
+  return request;
+}
+
 std::unique_ptr<Subject> open_device(const v1::Device& device) {
   return open_subject(device.node() == v1::KERNEL ? device.device_path() : device.socket_path());
 }

@@ -40,6 +40,10 @@ class Manager {
 // A device with nothing but a name, on a kernel node or on a socket.
 v1::CreateRequest request_for(const std::string& name, v1::Mode mode, v1::Node node);
 
+// A clone that is started.
+v1::CloneRequest clone_request_for(const std::string& source, const std::string& name,
+                                   v1::Mode mode);
+
 std::unique_ptr<Subject> open_device(const v1::Device& device);
 
 // What sync_clock.cc has counted: syncs of vtpmd and the time that they took.
