@@ -50,10 +50,20 @@ class LibtpmsEngine final : public Engine {
     return reply;
   }
 
-  bool take_permanent_changed() override { return tpm_->take_permanent_changed(); }
+  bool take_permanent_changed() override {
+    const bool changed = tpm_->take_permanent_changed();
+    if (changed) audits_commands_.reset();
+    return changed;
+  }
   Result<SecretBytes> permanent() override { return to_secret(tpm_->permanent()); }
   Result<void> read_volatile_state(SecretBytes& out) override {
     return tpm_->read_volatile_state(out);
+  }
+  Result<bool> is_audited(ByteView volatile_state) override {
+    if (!audits_commands_) {
+      VTPM_TRY(audits_commands_, audits_commands(tpm_->permanent()));
+    }
+    return *audits_commands_ ? true : has_exclusive_session(volatile_state);
   }
   Result<void> power_cycle() override { return tpm_->power_cycle(); }
 
@@ -67,6 +77,7 @@ class LibtpmsEngine final : public Engine {
     VTPM_TRY(const SecretBytes running, volatile_state());
     VTPM_TRY(const RunningState state,
              transplant(manufactured, tpm_->permanent(), running, platform));
+    audits_commands_.reset();
     tpm_.reset();  // libtpms has one TPM at a time
     VTPM_TRY(tpm_, LibtpmsHost::power_on(state.permanent, state.volatile_state));
     return {};
@@ -86,6 +97,7 @@ class LibtpmsEngine final : public Engine {
   }
 
   std::unique_ptr<LibtpmsHost> tpm_;
+  std::optional<bool> audits_commands_;  // as the permanent state says; none = not asked since
 };
 
 // A volatile blob is prepared for its resume in a copy.

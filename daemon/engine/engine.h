@@ -67,6 +67,10 @@ class Engine {
   }
   // Into memory that is there already: most checkpoints are as large as the one before.
   virtual Result<void> read_volatile_state(SecretBytes& out) = 0;
+  // Does a command that changes nothing leave something all the same? One that is audited counts in
+  // a digest, and one that is not of an exclusive audit session ends that it is exclusive.
+  // `volatile_state` is what read_volatile_state() gave last.
+  virtual Result<bool> is_audited(ByteView volatile_state) = 0;
 
   // Power cut and restored without a process switch: volatile state gone, permanent kept.
   virtual Result<void> power_cycle() = 0;

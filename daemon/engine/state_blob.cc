@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <string>
 
 #include "base/uuid.h"
@@ -276,7 +277,7 @@ Result<PermanentLayout> parse_permanent(ByteView blob) {
   Walk w(blob);
   walk_beginning(w, p);
   p.orderly_state = w.fixed<2>();
-  w.tpm2b();      // auditCommands
+  p.audited_commands = w.tpm2b();
   w.u16();        // auditHashAlg
   w.fixed<8>();   // auditCounter
   w.fixed<12>();  // algorithmSet, firmware versions
@@ -406,6 +407,23 @@ Result<SecretBytes> make_blank(ByteView manufactured) {
   for (const Field& secret : secrets_of(p)) zero(secret);
   zero(p.drbg_seed);
   return blank;
+}
+
+Result<bool> has_exclusive_session(ByteView volatile_blob) {
+  Walk w(volatile_blob);
+  w.header(kVolatileState);
+  const std::uint32_t session = w.u32();
+  if (!w.ok()) return w.failure("volatile");
+  return session != kUnassigned;
+}
+
+Result<bool> audits_commands(ByteView permanent_blob) {
+  VTPM_TRY(const PermanentLayout p, parse_permanent(permanent_blob));
+  int audited = 0;
+  for (const std::byte commands :
+       permanent_blob.subspan(p.audited_commands.offset, p.audited_commands.size))
+    audited += std::popcount(std::to_integer<unsigned>(commands));
+  return audited > 1;
 }
 
 Result<bool> is_blank(ByteView permanent_blob) {

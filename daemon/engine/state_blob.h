@@ -38,6 +38,7 @@ struct PermanentLayout {
   std::size_t failed_tries = 0;       // u32: what counts towards a lockout
   std::size_t lockout_enabled = 0;    // u8: the lockout authorization can be used
   std::size_t orderly_state = 0;      // u16
+  Field audited_commands;             // a bit for each
   Field time_epoch;
   std::size_t seed_compat = 0;  // 3 bytes: endorsement, storage, platform
   std::size_t clock = 0;        // u64
@@ -77,6 +78,12 @@ Result<void> restart_clock(MutableByteView volatile_blob, std::uint64_t host_clo
 // The permanent blob of a device without identity: `manufactured` with 64-byte zero seeds and
 // proofs and a zero drbg seed; public, the same everywhere.
 Result<SecretBytes> make_blank(ByteView manufactured);
+// Is there a command that counts in the digest of audited ones (Part 1, "Audit"), beside the one
+// that chooses them, TPM2_SetCommandCodeAuditStatus?
+Result<bool> audits_commands(ByteView permanent_blob);
+// Is an audit session exclusive, until a command comes that is not of it?
+Result<bool> has_exclusive_session(ByteView volatile_blob);
+
 // True if all seeds and proofs are zero.
 Result<bool> is_blank(ByteView permanent_blob);
 

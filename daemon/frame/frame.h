@@ -49,13 +49,21 @@ inline constexpr std::uint32_t kCcNvWriteLock = 0x138;
 inline constexpr std::uint32_t kCcPcrEvent = 0x13c;
 inline constexpr std::uint32_t kCcPcrReset = 0x13d;
 inline constexpr std::uint32_t kCcStartup = 0x144;
+inline constexpr std::uint32_t kCcNvRead = 0x14e;
+inline constexpr std::uint32_t kCcEcdhZGen = 0x154;
+inline constexpr std::uint32_t kCcHmac = 0x155;
+inline constexpr std::uint32_t kCcRsaDecrypt = 0x159;
+inline constexpr std::uint32_t kCcUnseal = 0x15e;
 inline constexpr std::uint32_t kCcContextLoad = 0x161;
+inline constexpr std::uint32_t kCcContextSave = 0x162;
+inline constexpr std::uint32_t kCcEncryptDecrypt = 0x164;
 inline constexpr std::uint32_t kCcFlushContext = 0x165;
 inline constexpr std::uint32_t kCcNvReadPublic = 0x169;
 inline constexpr std::uint32_t kCcReadPublic = 0x173;
 inline constexpr std::uint32_t kCcGetCapability = 0x17a;
 inline constexpr std::uint32_t kCcGetTestResult = 0x17c;
 inline constexpr std::uint32_t kCcPcrExtend = 0x182;
+inline constexpr std::uint32_t kCcEncryptDecrypt2 = 0x193;
 
 // Capabilities used by name (Part 2, 6.12).
 inline constexpr std::uint32_t kCapHandles = 1;

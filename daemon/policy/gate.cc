@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
 #include "frame/commands.h"
 #include "policy/conditions.h"
 #include "policy/policy.h"
@@ -64,24 +66,52 @@ ByteView capability_data(ByteView reply, std::uint32_t capability) {
   return plain && in.u32() == capability && in.ok() ? in.rest() : ByteView{};
 }
 
-// What extends and resets PCRs, or loads and flushes contexts, draws no random number and reads no
-// clock. Not so a ContextSave, which differs each time, and anything with a session's nonces.
+bool is_authorized_by_passwords(const frame::Command& command) {
+  return command.session_count > 0 &&
+         std::ranges::all_of(command.sessions(), [](const frame::Session& session) {
+           return session.handle == frame::kRsPassword;
+         });
+}
+
+// What extends and resets PCRs, or saves, loads and flushes contexts, draws no random number and
+// reads no clock: a context is encrypted by a key and a counter that follow from the state. Not so
+// anything with a session's nonces.
 bool is_replayable(const frame::Command& command) {
   switch (command.code) {
     case frame::kCcPcrExtend:
     case frame::kCcPcrEvent:
     case frame::kCcPcrReset:
-      return command.session_count == 1 && command.sessions()[0].handle == frame::kRsPassword;
-    // Half of what the kernel's resource manager sends besides a client's command.
+      return command.session_count == 1 && is_authorized_by_passwords(command);
+    // What the kernel's resource manager sends besides a client's command.
+    case frame::kCcContextSave:
     case frame::kCcContextLoad:
     case frame::kCcFlushContext: return command.tag == frame::kTagNoSessions;
     default: return false;
   }
 }
 
+// What an authorization lets see, or lets a key be used on, and what changes nothing in the TPM.
+// Not so what signs (Sign, Quote, Certify, GetTime, ...): by ECDAA it ends a commitment, which must
+// not serve twice.
+bool changes_nothing_if_done(const frame::Command& command) {
+  switch (command.code) {
+    case frame::kCcNvRead:
+    case frame::kCcUnseal:
+    case frame::kCcRsaDecrypt:
+    case frame::kCcEcdhZGen:
+    case frame::kCcHmac:
+    case frame::kCcEncryptDecrypt:
+    case frame::kCcEncryptDecrypt2: return is_authorized_by_passwords(command);
+    default: return false;
+  }
+}
+
 // Sessions roll their nonces, and a wrong authorization may be counted.
-Effect effect_of(const Rule& rule, const frame::Command& command) {
-  if (is_replayable(command)) return Effect::replayable;
+Effect effect_of(const Rule& rule, const frame::Parsed& parsed) {
+  const frame::Command& command = parsed.command;
+  const bool whole = parsed.malformed == frame::Malformed::none;
+  if (whole && is_replayable(command)) return Effect::replayable;
+  if (whole && changes_nothing_if_done(command)) return Effect::none_if_done;
   return command.tag == frame::kTagSessions ? Effect::volatile_state : rule.effect;
 }
 
@@ -116,7 +146,7 @@ Decision Gate::decide(ByteView frame, std::uint8_t /*locality*/) const {
   const std::uint32_t code = parsed.command.code;
   const Rule* rule = parsed.known ? find_rule(code) : nullptr;
   if (rule == nullptr) return refuse(Reason::unknown_command, frame::kRcCommandCode, code);
-  const Effect effect = effect_of(*rule, parsed.command);
+  const Effect effect = effect_of(*rule, parsed);
   if (options_.mode == Mode::read_write) return allow(code, effect);
 
   const Reason reason = check(*rule, parsed, {options_, null_primaries_, pcr_allocation_});
@@ -195,8 +225,12 @@ void Gate::patch_reply(ByteView frame, MutableByteView reply) const {
 
 Effect effect_of(const Decision& decision, std::uint32_t response_code) {
   if (response_code == frame::kRcFailure) return Effect::volatile_state;
-  const bool failed = response_code != frame::kRcSuccess;
-  return decision.effect == Effect::replayable && failed ? Effect::volatile_state : decision.effect;
+  const bool done = response_code == frame::kRcSuccess;
+  switch (decision.effect) {
+    case Effect::replayable: return done ? Effect::replayable : Effect::volatile_state;
+    case Effect::none_if_done: return done ? Effect::none : Effect::volatile_state;
+    default: return decision.effect;
+  }
 }
 
 }  // namespace vtpm::policy

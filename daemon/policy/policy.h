@@ -54,8 +54,10 @@ std::string_view to_string(Reason reason);
 // What a command changes, and so what must be kept before its reply leaves: nothing (a read without
 // sessions, which never fails into the dictionary-attack count), or something. Of the latter,
 // replayable ones depend on nothing but frame, locality and state, so that keeping the frame keeps
-// the effect. Whether the permanent state changed the engine itself tells.
-enum class Effect : std::uint8_t { none, volatile_state, replayable };
+// the effect; and what a password authorizes to read something, or to use a key on something,
+// changes nothing if it succeeds. Whether the permanent state changed the engine itself tells, and
+// whether somebody audits what changes nothing (Engine::is_audited).
+enum class Effect : std::uint8_t { none, volatile_state, replayable, none_if_done };
 
 struct Decision {
   bool allow = false;
@@ -95,7 +97,8 @@ class Gate {
 };
 
 // The effect of a command that was decided on and executed: an engine that answers TPM_RC_FAILURE
-// has entered failure mode, which is a state. Only a success is replayable.
+// has entered failure mode, which is a state. Only a success is replayable, and after a failure a
+// wrong authorization may have been counted. Never none_if_done.
 Effect effect_of(const Decision& decision, std::uint32_t response_code);
 
 }  // namespace vtpm::policy

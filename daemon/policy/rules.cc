@@ -90,7 +90,7 @@ constexpr std::array kRules = {
     deny(0x15e, "Unseal", uses_key),
     deny(0x160, "PolicySigned", policy_by_key_or_ticket),
     only_if(0x161, "ContextLoad", context_of_null_hierarchy, context_of_keyed_hierarchy),
-    changes(0x162, "ContextSave"),  // counts in the context array
+    changes(0x162, "ContextSave"),
     deny(0x163, "ECDH_KeyGen", generates_key),
     deny(0x164, "EncryptDecrypt", uses_key),
     changes(0x165, "FlushContext"),

@@ -13,6 +13,8 @@ Keeper::Keeper(int manager, journal::Journal journal, engine::Engine& engine, po
       mode_(mode),
       last_(std::move(last)) {
   if (mode_ == policy::Mode::read_write) last_.permanent.clear();  // the store has it
+  if (!last_.volatile_state.empty())
+    audited_ = engine_.is_audited(last_.volatile_state).value_or(true);
 }
 
 std::optional<ByteView> Keeper::reply_of(std::uint64_t sequence) const {
@@ -22,7 +24,7 @@ std::optional<ByteView> Keeper::reply_of(std::uint64_t sequence) const {
 
 Result<void> Keeper::keep(const channel::Frame& command, ByteView reply, policy::Effect effect) {
   const bool permanent_changed = engine_.take_permanent_changed();
-  if (!permanent_changed && effect == policy::Effect::none) return {};
+  if (!permanent_changed && effect == policy::Effect::none && !audited_) return {};
   last_.sequence = command.sequence;
   assign(last_.reply, reply);
   if (!permanent_changed && effect == policy::Effect::replayable && journal_is_last_ &&
@@ -33,8 +35,14 @@ Result<void> Keeper::keep(const channel::Frame& command, ByteView reply, policy:
 
 Result<void> Keeper::keep_now() { return keep_state(engine_.take_permanent_changed()); }
 
-Result<void> Keeper::keep_state(bool permanent_changed) {
+Result<void> Keeper::read_volatile_state() {
   VTPM_CHECK(engine_.read_volatile_state(last_.volatile_state));
+  VTPM_TRY(audited_, engine_.is_audited(last_.volatile_state));
+  return {};
+}
+
+Result<void> Keeper::keep_state(bool permanent_changed) {
+  VTPM_CHECK(read_volatile_state());
   // Of a read-write device the store has it; of a read-only one each checkpoint has.
   if (permanent_changed || (mode_ == policy::Mode::read_only && last_.permanent.empty())) {
     VTPM_TRY(last_.permanent, engine_.permanent());
@@ -45,7 +53,7 @@ Result<void> Keeper::keep_state(bool permanent_changed) {
 Result<void> Keeper::keep_as_read_write() {
   (void)engine_.take_permanent_changed();
   mode_ = policy::Mode::read_write;
-  VTPM_CHECK(engine_.read_volatile_state(last_.volatile_state));
+  VTPM_CHECK(read_volatile_state());
   VTPM_TRY(last_.permanent, engine_.permanent());
   return to_store();
 }

@@ -18,7 +18,8 @@ namespace vtpm::worker {
 // Holds the last checkpoint's identity and decides where the next one goes:
 //   the permanent state changed  -> the store, through the manager, durably (read-write devices);
 //   a replayable command         -> the journal, behind the last checkpoint there, as it came;
-//   anything else changed        -> the journal.
+//   anything else changed        -> the journal;
+//   nothing changed              -> nowhere, but the journal if that is audited.
 // A read-only device has no state in the store: both parts go to the journal.
 class Keeper {
  public:
@@ -49,6 +50,7 @@ class Keeper {
 
  private:
   Result<void> keep_state(bool permanent_changed);
+  Result<void> read_volatile_state();
   Result<void> to_store();
   Result<void> to_journal();
 
@@ -57,6 +59,7 @@ class Keeper {
   engine::Engine& engine_;
   policy::Mode mode_;
   Checkpoint last_;               // but for what was done since, if the journal is told of that
+  bool audited_ = true;           // somebody may audit what changes nothing
   bool journal_is_last_ = false;  // and not the store: commands can be added to it
   std::optional<privsep::Committed> answered_;  // the last commit
   std::deque<privsep::Message> postponed_;

@@ -32,6 +32,9 @@ class FakeEngine final : public engine::Engine {
     assign(out, as_bytes(volatile_text));
     return {};
   }
+  Result<bool> is_audited(ByteView state) override {
+    return audits || as_text(state) == "exclusive";
+  }
   Result<void> power_cycle() override { return {}; }
   Result<void> startup_clear() override { return {}; }
   Result<void> shutdown_clear() override { return {}; }
@@ -41,6 +44,7 @@ class FakeEngine final : public engine::Engine {
 
   bool changed = false;
   bool broken = false;
+  bool audits = false;
   std::string permanent_text = "P";
   std::string volatile_text = "V";
 };
@@ -122,6 +126,35 @@ TEST_F(KeeperTest, KeepsNothingOfACommandWithoutEffect) {
   EXPECT_EQ(keeper.last_sequence(), 30U);
   EXPECT_FALSE(keeper.reply_of(31));
   EXPECT_FALSE(asked());
+}
+
+TEST_F(KeeperTest, KeepsWhatAnAuditCountsOfACommandWithoutEffect) {
+  engine_.audits = true;
+  Keeper keeper = make(Mode::read_write);
+  ASSERT_TRUE(keeper.keep(command(31), reply("r31"), Effect::none));
+  EXPECT_EQ(in_journal().sequence, 31U);
+  engine_.audits = false;  // known from the next state on
+  ASSERT_TRUE(keeper.keep(command(32), reply("r32"), Effect::none));
+  EXPECT_EQ(in_journal().sequence, 32U);
+  ASSERT_TRUE(keeper.keep(command(33), reply("r33"), Effect::none));
+  EXPECT_EQ(in_journal().sequence, 32U);
+}
+
+TEST_F(KeeperTest, KeepsOnceThatAnAuditSessionIsNoLongerExclusive) {
+  Keeper keeper = make(Mode::read_write);
+  engine_.volatile_text = "exclusive";
+  ASSERT_TRUE(keeper.keep(command(31), reply("r31"), Effect::volatile_state));
+  engine_.volatile_text = "V";
+  ASSERT_TRUE(keeper.keep(command(32), reply("r32"), Effect::none));
+  EXPECT_EQ(in_journal().sequence, 32U);
+  EXPECT_EQ(as_text(in_journal().volatile_state), "V");
+  ASSERT_TRUE(keeper.keep(command(33), reply("r33"), Effect::none));
+  EXPECT_EQ(in_journal().sequence, 32U);
+  // The next worker knows it from what it goes on from.
+  last_.volatile_state = to_secret(as_bytes("exclusive"));
+  Keeper next = make(Mode::read_write);
+  ASSERT_TRUE(next.keep(command(41), reply("r41"), Effect::none));
+  EXPECT_EQ(in_journal().sequence, 41U);
 }
 
 TEST_F(KeeperTest, AVolatileEffectGoesToTheJournalWithoutThePermanentState) {

@@ -40,6 +40,7 @@ struct Reading {
   std::uint32_t code = 0;
   bool with_sessions = false;
   bool password_or_session_only = true;  // in the authorization area
+  bool passwords_only = false;           // there are some, and nothing else
   bool lockout = false;                  // TPM_RH_LOCKOUT gives an authorization
 };
 
@@ -65,8 +66,10 @@ Reading read(ByteView f) {
     if (area > f.size() - at || area == 0) return r;
     const std::size_t end = at + area;
     int count = 0;
+    r.passwords_only = true;
     for (; at < end; ++count) {
       if (end - at < 9) return r;
+      r.passwords_only = r.passwords_only && load_be32(&f[at]) == frame::kRsPassword;
       const std::uint32_t kind = load_be32(&f[at]) >> 24;
       if (load_be32(&f[at]) != frame::kRsPassword && kind != 2 && kind != 3)
         r.password_or_session_only = false;
@@ -128,6 +131,15 @@ constexpr auto kNever = std::to_array<std::string_view>({"ActivateCredential",
 bool never(std::uint32_t code) {
   const frame::CommandInfo* info = frame::find_command(code);
   return info != nullptr && std::ranges::find(kNever, info->name) != kNever.end();
+}
+
+// An authorization lets them read, or use a key, and nothing more.
+bool leaves_nothing(std::uint32_t code) {
+  constexpr auto kNothing =
+      std::to_array<std::string_view>({"NV_Read", "Unseal", "RSA_Decrypt", "ECDH_ZGen", "HMAC",
+                                       "EncryptDecrypt", "EncryptDecrypt2"});
+  const frame::CommandInfo* info = frame::find_command(code);
+  return info != nullptr && std::ranges::find(kNothing, info->name) != kNothing.end();
 }
 
 bool same(const policy::Decision& a, const policy::Decision& b) {
@@ -210,15 +222,17 @@ void check_effect(const policy::Decision& d, const Reading& r, ByteView reply) {
   if (!d.allow) FUZZ_CHECK(d.effect == policy::Effect::none);  // it never reaches the engine
   if (!d.allow || !r.header) return;
   if (effect == policy::Effect::replayable) {
-    // PCR_Event, PCR_Reset, PCR_Extend; ContextLoad, FlushContext: that were done
+    // PCR_Event, PCR_Reset, PCR_Extend; ContextLoad, ContextSave, FlushContext: that were done
     const bool pcr = r.code == 0x13c || r.code == 0x13d || r.code == 0x182;
-    const bool context = r.code == 0x161 || r.code == 0x165;
+    const bool context = r.code == 0x161 || r.code == 0x162 || r.code == 0x165;
     FUZZ_CHECK(rc == frame::kRcSuccess && (r.with_sessions ? pcr : context));
-  } else if (r.with_sessions) {
+  } else if (r.with_sessions && effect == policy::Effect::none) {
+    FUZZ_CHECK(rc == frame::kRcSuccess && r.whole && r.passwords_only && leaves_nothing(r.code));
+  } else if (effect == policy::Effect::none) {
+    FUZZ_CHECK(policy::find_rule(r.code)->effect == policy::Effect::none);
+  } else {
     FUZZ_CHECK(effect == policy::Effect::volatile_state);
   }
-  if (effect == policy::Effect::none)
-    FUZZ_CHECK(policy::find_rule(r.code)->effect == policy::Effect::none);
 }
 
 // A patched reply differs in one bit of one property, or not at all.
