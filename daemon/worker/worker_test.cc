@@ -244,7 +244,7 @@ TEST_F(WorkerTest, CommandsSinceTheLastCheckpointAreDoneAgain) {
 }
 
 // As the kernel's resource manager does it around each command: the session is loaded, and flushed.
-TEST_F(WorkerTest, ContextsThatWereLoadedAndFlushedAreSoAgain) {
+TEST_F(WorkerTest, ContextsThatWereSavedLoadedAndFlushedAreSoAgain) {
   start_.mode = DeviceMode::read_only;
   start_.checkpoint.permanent.clear();
   launch();
@@ -258,22 +258,28 @@ TEST_F(WorkerTest, ContextsThatWereLoadedAndFlushedAreSoAgain) {
                               Parameters().sized(nonce).u16(0).u8(1).u16(0x10).u16(0x0b).bytes);
   std::uint32_t kept = 0;
   std::uint32_t flushed = 0;
+  std::uint32_t away = 0;
+  Bytes context;  // of the one that is away when the worker dies
   {
     const Client client(data_path());
-    for (std::uint32_t* session : {&kept, &flushed})
+    for (std::uint32_t* session : {&kept, &flushed, &away})
       *session = load_be32(client.run(start).body.data());
     const Bytes saved = client.run(command(0x162, {kept}, 0)).body;
     ASSERT_EQ(client.run(command(0x161, {}, 0, saved)).rc, 0U);
     ASSERT_EQ(client.run(command(0x165, {}, 0, Parameters().u32(flushed).bytes)).rc, 0U);
+    context = client.run(command(0x162, {away}, 0)).body;
   }
   kill_worker();
-  ASSERT_EQ(newest().redo.size(), 2U);
+  ASSERT_EQ(newest().redo.size(), 4U);
   resume_from(newest());
   launch();
   ready();
   const Client client(data_path());
   EXPECT_TRUE(is_loaded(client, kept));
   EXPECT_FALSE(is_loaded(client, flushed));
+  EXPECT_FALSE(is_loaded(client, away));
+  EXPECT_EQ(client.run(command(0x161, {}, 0, context)).rc, 0U);
+  EXPECT_TRUE(is_loaded(client, away));
 }
 
 TEST_F(WorkerTest, AForgedCommandToBeDoneAgainEndsTheWorker) {
