@@ -360,25 +360,34 @@ Result<void> send_datagram(int socket, ByteView bytes, std::span<const int> desc
 }
 
 Result<Received> receive_datagram(int socket, bool nonblocking) {
-  // One buffer a thread, wiped by its allocator and after each use: a message may hold state.
-  thread_local SecretBytes buffer(kMaxMessage);
-  iovec part{buffer.data(), buffer.size()};
+  const auto receive = [&](msghdr& header, int flags) {
+    ssize_t got = 0;
+    do {
+      got = ::recvmsg(socket, &header, flags | (nonblocking ? MSG_DONTWAIT : 0));
+    } while (got < 0 && errno == EINTR);
+    return got;
+  };
+  // How long it is, first: so each message gets memory of its size, and is nowhere else.
+  msghdr nothing{};
+  ssize_t got = receive(nothing, MSG_PEEK | MSG_TRUNC);
+  Received received;
   msghdr header{};
-  header.msg_iov = &part;
-  header.msg_iovlen = 1;
+  iovec part{};
   alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int) * kMaxDescriptors)> control{};
-  header.msg_control = control.data();
-  header.msg_controllen = control.size();
-  ssize_t got = 0;
-  do {
-    got = ::recvmsg(socket, &header, MSG_CMSG_CLOEXEC | (nonblocking ? MSG_DONTWAIT : 0));
-  } while (got < 0 && errno == EINTR);
+  if (got >= 0) {
+    received.bytes.resize(std::min(static_cast<std::size_t>(got), kMaxMessage));
+    part = {received.bytes.data(), received.bytes.size()};
+    header.msg_iov = &part;
+    header.msg_iovlen = 1;
+    header.msg_control = control.data();
+    header.msg_controllen = control.size();
+    got = receive(header, MSG_CMSG_CLOEXEC);
+  }
   if (got < 0) {
     if (errno == EAGAIN) return fail(ErrorCode::busy, "no message is waiting");
     if (errno == ECONNRESET) return Received{};
     return fail_errno("cannot receive a message between processes", errno);
   }
-  Received received;
   for (cmsghdr* c = CMSG_FIRSTHDR(&header); c != nullptr; c = CMSG_NXTHDR(&header, c)) {
     if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
     const std::size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
@@ -388,11 +397,9 @@ Result<Received> receive_datagram(int socket, bool nonblocking) {
       received.descriptors.emplace_back(fd);
     }
   }
-  const auto size = static_cast<std::size_t>(got);
-  received.bytes = to_secret(ByteView(buffer).first(size));
-  wipe(MutableByteView(buffer).first(size));
   if ((header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0)
     return fail(ErrorCode::too_large, "message between processes is over its limit");
+  received.bytes.resize(static_cast<std::size_t>(got));
   return received;
 }
 
