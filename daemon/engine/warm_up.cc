@@ -77,22 +77,24 @@ Result<void> exercise(ByteView blank, const WarmUpObserver& observer) {
 // NOLINTBEGIN(cppcoreguidelines-no-malloc,cppcoreguidelines-owning-memory): the heap is the subject
 void scrub_heap() {
   constexpr std::size_t kLargest = std::size_t{64} * 1024;
+  constexpr std::size_t kLargestCached = 1032;  // by a thread: glibc's tcache
   static const char data = 0;  // of the program, which the heap lies behind; a sanitizer's does not
   const std::less<const void*> below;
   const void* const end = ::sbrk(0);
-  // False: this one was not free before, so no other of its size is.
-  const auto take = [&](std::size_t size) {
-    void* block = std::malloc(size);
-    if (block == nullptr) return false;
-    wipe({static_cast<std::byte*>(block), ::malloc_usable_size(block)});
-    if (below(&data, block) && below(block, end)) return true;
-    std::free(block);
-    return false;
+  // The block, if it was not free before: then no other of its size is.
+  const auto take_all = [&](std::size_t size) {
+    for (;;) {
+      void* block = std::malloc(size);
+      if (block == nullptr) return block;
+      wipe({static_cast<std::byte*>(block), ::malloc_usable_size(block)});
+      if (!below(&data, block) || !below(block, end)) return block;
+    }
   };
-  for (std::size_t size = kLargest; size > 1024; size -= size / 16)
-    while (take(size)) continue;
-  for (std::size_t size = 1032; size >= 24; size -= 16)
-    while (take(size)) continue;
+  for (std::size_t size = kLargest; size > kLargestCached; size -= size / 16)
+    std::free(take_all(size));
+  // Of these malloc() would keep the block for the next that asks for one of its size, and so a
+  // worker would get one here and one there.
+  for (std::size_t size = kLargestCached; size >= 24; size -= 16) (void)take_all(size);
   (void)::malloc_trim(0);
 }
 // NOLINTEND(cppcoreguidelines-no-malloc,cppcoreguidelines-owning-memory)
@@ -100,6 +102,9 @@ void scrub_heap() {
 }  // namespace
 
 Result<void> warm_up_observed(const WarmUpObserver& observer) {
+  // What is given back is joined to the free memory beside it at once. Else small blocks, of which
+  // a signature takes hundreds, move on through the memory of libtpms's largest buffers.
+  (void)::mallopt(M_MXFAST, 0);
   VTPM_CHECK(initialize_libraries());
   VTPM_TRY(const ByteView blank, blank_template());
   auto done = exercise(blank, observer);

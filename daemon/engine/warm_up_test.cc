@@ -10,8 +10,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 #include <fstream>
+#include <memory>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -129,6 +131,27 @@ TEST(WarmUp, TheSearchFindsWhatIsThere) {
   EXPECT_EQ(search(needles).size(), 1U);
   wipe(secret);
   EXPECT_THAT(search(needles), ::testing::IsEmpty());
+}
+
+// Pages that a worker writes to are pages of its own: what it allocates must not lie in the gaps of
+// what it shares with all others.
+TEST(WarmUp, WhatIsAllocatedAfterItLiesSideBySide) {
+  if (kSanitized) GTEST_SKIP() << "the sanitizer has a heap of its own";
+  ASSERT_TRUE(Engine::warm_up());
+  constexpr std::size_t kOverhead = 16;  // of a block, at most
+  std::size_t total = 0;
+  std::vector<std::unique_ptr<std::byte[]>> blocks(100);
+  std::uintptr_t first = UINTPTR_MAX;
+  std::uintptr_t last = 0;
+  for (std::size_t i = 0; i < blocks.size(); i++) {
+    const std::size_t size = 8 + i * 40 % 1000;
+    blocks[i] = std::make_unique<std::byte[]>(size);
+    const auto at = reinterpret_cast<std::uintptr_t>(blocks[i].get());
+    first = std::min(first, at);
+    last = std::max(last, at + size);
+    total += size + kOverhead;
+  }
+  EXPECT_LE(last - first, total);
 }
 
 TEST(WarmUp, EveryOriginStartsAfterIt) {

@@ -2,7 +2,6 @@
 #include "privsep/fork_server.h"
 
 #include <fcntl.h>
-#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -367,7 +366,6 @@ int run_fork_server(const ForkServerOptions& options, const ForkServerHooks& hoo
       return 71;
     }
   }
-  (void)::malloc_trim(0);  // what compiling a filter has taken
   return Server(std::move(state), options, hooks, confinement, std::move(signals)).run(argv);
 }
 

@@ -4,7 +4,7 @@
 // It is entered in steps, because a worker must first receive and map what it works with:
 //
 //   fork server   prepare_sandbox()  once: namespaces without network, an empty root to hand out
-//                 prepare_filters()  once: the workers' filters of system calls
+//                 prepare_filters()  once: the filters of system calls, compiled
 //                 confine_fork_server()  once, and its workers inherit it: the system calls of both
 //   worker        leave_host()       right after the fork, before it reads a byte of anybody:
 //                                    uid of its own, no capabilities, no file system, limits
@@ -71,7 +71,8 @@ Result<void> confine_fork_server();
 // killed when it dies, and the call fails if it is dead.
 Result<void> leave_host(const Confinement& confinement, int keep, pid_t parent);
 
-// Makes enter_sandbox() cheap in what is forked afterwards: it compiles the filters.
+// Makes enter_sandbox() cheap in what is forked afterwards, and confine_fork_server() cheap: it
+// compiles the filters.
 Result<void> prepare_filters();
 // From here on, a system call that `node` does not need kills the process with SIGSYS.
 Result<void> enter_sandbox(NodeKind node);

@@ -98,10 +98,7 @@ void allow_confining(SyscallRules& rules) {
   rules.allow(SCMP_SYS(seccomp));
 }
 
-}  // namespace
-
-Result<void> confine_fork_server() {
-  if (kSanitized) return {};
+Result<FilterProgram> compile() {
   SyscallRules rules;
   allow_serving(rules, NodeKind::kernel);
   allow_serving(rules, NodeKind::socket);
@@ -110,8 +107,21 @@ Result<void> confine_fork_server() {
   allow_exec(rules);
   allow_confining(rules);
   rules.is_frequent(SCMP_SYS(ioctl));
-  VTPM_TRY(FilterProgram program, rules.compile());
-  return load_filter(program);
+  return rules.compile();
+}
+
+}  // namespace
+
+const Result<FilterProgram>& server_program() {
+  static const Result<FilterProgram> program = compile();
+  return program;
+}
+
+Result<void> confine_fork_server() {
+  if (kSanitized) return {};
+  const auto& program = server_program();
+  if (!program) return tl::unexpected<Error>(program.error());
+  return load_filter(*program);
 }
 
 }  // namespace vtpm::privsep

@@ -119,8 +119,10 @@ Result<FilterProgram> SyscallRules::compile() {
   return program;
 }
 
-Result<void> load_filter(FilterProgram& program) {
-  const sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
+Result<void> load_filter(const FilterProgram& program) {
+  // The kernel reads it only.
+  const sock_fprog filter{static_cast<unsigned short>(program.size()),
+                          const_cast<sock_filter*>(program.data())};
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
     return fail_errno("cannot give up new privileges", errno);
   if (::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) != 0)
@@ -141,13 +143,16 @@ Result<void> prepare_filters() {
   for (const NodeKind node : {NodeKind::kernel, NodeKind::socket})
     if (const auto& program = program_for(node); !program)
       return tl::unexpected<Error>(program.error());
+  if (const auto& program = server_program(); !program)
+    return tl::unexpected<Error>(program.error());
   return {};
 }
 
 Result<void> enter_sandbox(NodeKind node) {
   if (kSanitized) return {};
-  VTPM_CHECK(prepare_filters());
-  FilterProgram program = *program_for(node);
+  const auto& compiled = program_for(node);
+  if (!compiled) return tl::unexpected<Error>(compiled.error());
+  FilterProgram program = *compiled;
   std::size_t places = 0;
   for (sock_filter& step : program) {
     if (step.code != (BPF_JMP | BPF_JEQ | BPF_K) || step.k != kAnyWorker) continue;

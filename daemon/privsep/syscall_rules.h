@@ -19,7 +19,7 @@ namespace vtpm::privsep {
 // What the kernel takes for a filter.
 using FilterProgram = std::vector<sock_filter>;
 // From here on, for this process and all that it becomes or forks.
-Result<void> load_filter(FilterProgram& program);
+Result<void> load_filter(const FilterProgram& program);
 
 // Adds rules until one fails, which compile() tells. A call that this architecture does not have is
 // no failure.
@@ -77,5 +77,8 @@ inline scmp_arg_cmp has_not(unsigned argument, std::uint64_t bits) {
 
 // What a worker that serves needs, but for its log and its end.
 void allow_serving(SyscallRules& rules, NodeKind node);
+
+// The fork server's, compiled once.
+const Result<FilterProgram>& server_program();
 
 }  // namespace vtpm::privsep
