@@ -122,7 +122,7 @@ Result<void> set_state(TPMLIB_StateType type, ByteView blob, const char* name) {
 void power_off() {
   TPMLIB_Terminate();
   Backend& b = backend();
-  b.permanent = {};
+  b.permanent = SecretBytes();
   b.permanent_changed = false;
   b.locality = 0;
 }

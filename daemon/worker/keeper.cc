@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/keeper.h"
 
+#include <malloc.h>
+
 #include <utility>
 
 namespace vtpm::worker {
@@ -12,7 +14,10 @@ Keeper::Keeper(int manager, journal::Journal journal, engine::Engine& engine, po
       engine_(engine),
       mode_(mode),
       last_(std::move(last)) {
-  if (mode_ == policy::Mode::read_write) last_.permanent.clear();  // the store has it
+  // It is taken before libtpms's buffers are, and so that it never moves: what lies behind it, at
+  // the end of the heap, is free between two commands.
+  last_.volatile_state.reserve(kMaxVolatileState);
+  if (mode_ == policy::Mode::read_write) last_.permanent = SecretBytes();  // the store has it
   if (!last_.volatile_state.empty())
     audited_ = engine_.is_audited(last_.volatile_state).value_or(true);
 }
@@ -99,7 +104,8 @@ Result<void> Keeper::to_store() {
         return fail(ErrorCode::internal, "the manager answered another commit");
       answered_ = *committed;
       last_.permanent_version = version;
-      last_.permanent.clear();  // the store has it; the journal needs no copy
+      last_.permanent = SecretBytes();  // the store has it; the journal needs no copy
+      (void)::malloc_trim(0);
       return {};
     }
     postponed_.push_back(std::move(message));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "worker/worker.h"
 
+#include <malloc.h>
 #include <sysexits.h>
 
 #include <algorithm>
@@ -107,6 +108,7 @@ Result<void> Worker::serve() {
   if (!redo_.empty()) VTPM_CHECK(do_again());
   if (!cold_ && start_.linux_hmac && gate_.mode() == policy::Mode::read_only)
     VTPM_CHECK(find_null_primaries(*engine_, gate_));
+  (void)::malloc_trim(0);  // of the memory that starting took
   VTPM_CHECK(send(privsep::Ready{cold_}));
   channel::Reply reply;
   const channel::Reply* pending = nullptr;
@@ -335,6 +337,7 @@ Result<void> work(int manager) {
   VTPM_CHECK(privsep::harden_worker());
   VTPM_TRY(privsep::Received first, privsep::receive_datagram(manager, false));
   VTPM_TRY(privsep::Message message, privsep::decode(first.bytes));
+  first.bytes = SecretBytes();  // wiped: the state is in `message`
   if (const auto* made = std::get_if<privsep::Manufacture>(&message)) {
     VTPM_CHECK(privsep::enter_sandbox(privsep::NodeKind::kernel));
     return manufacture(manager, *made);
