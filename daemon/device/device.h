@@ -28,6 +28,7 @@
 #include "device/identity_maker.h"
 #include "device/loop.h"
 #include "device/node.h"
+#include "device/seedlings.h"
 #include "device/view.h"
 #include "device/worker_process.h"
 #include "device/write_budget.h"
@@ -57,6 +58,7 @@ struct Host {
   using Founded = std::function<void(Result<identity::Family>)>;
   std::function<void(const std::weak_ptr<Founded>&)> found_family;
   privsep::IdentityProfile identity_profile = privsep::IdentityProfile::standard;
+  Seedlings& seedlings;
   // Archive::withdraw().
   std::function<Result<store::Withdrawn>(const store::Record&)> withdraw;
   std::string lists_at;  // of ManagerOptions
@@ -286,6 +288,7 @@ class Device {
   bool worker_ready_ = false;     // never that of a worker in failure mode
   bool failure_mode_ = false;     // the worker has no state, and answers TPM_RC_FAILURE
   bool identity_wanted_ = false;  // the one that is being made is still asked for
+  bool from_seedling_ = false;    // it goes on from one that was begun ahead
   bool identity_sent_ = false;    // the worker was told to take one: its next commit has it
   SecretBytes lineage_sent_;      // the lineage of that one
   std::shared_ptr<Host::Founded> founding_;  // for whom a family is being founded

@@ -78,18 +78,24 @@ Result<NewIdentity> Device::first_identity(Result<identity::Family> founded,
            NewIdentity::found(std::move(family), kind, record_.uuid,
                               static_cast<privsep::DeviceKind>(record_.settings.kind)));
   VTPM_TRY(order, identity.order(identity_profile()));
+  order.ahead = host_.seedlings.take(identity_profile());
   return identity;
 }
 
 void Device::make_identity(Result<NewIdentity> identity, const privsep::Manufacture& order) {
   if (!identity) return identity_failed(std::move(identity).error());
   identity->publish_lists_at(host_.lists_at);
+  from_seedling_ = !order.ahead.empty();
+  if (from_seedling_)
+    log::info("device gets an identity that was begun ahead of need",
+              {{"device", record_.settings.name}});
   auto started = maker_.start(*std::move(identity), order,
                               [this](Result<MadeIdentity> made) { on_identity(std::move(made)); });
   if (!started) identity_failed(std::move(started).error());
 }
 
 void Device::on_identity(Result<MadeIdentity> made) {
+  if (std::exchange(from_seedling_, false) && !made) host_.seedlings.distrust();
   if (!std::exchange(identity_wanted_, false)) return;  // who asked has been answered
   if (!made) return identity_failed(std::move(made).error());
   if (rollback_) {

@@ -147,11 +147,24 @@ Finding device_check(const ExaminationInput& in) {
   return {"devices", Status::ok, "none has failed", ""};
 }
 
+Finding seedling_check(const ExaminationInput& in) {
+  const std::string name = "identities ahead";
+  const Seedlings& all = in.seedlings;
+  if (all.bound() == 0) return {name, Status::ok, "none (--identities-ahead 0)", ""};
+  const std::string text =
+      fmt::format("{} of {} wanted are ready, at most {}", all.ready(), all.wanted(), all.bound());
+  if (!all.failure().empty())
+    return {name, Status::warning, text + ": " + all.failure(),
+            "new devices make their RSA keys when they start; vtpmd's log says what fails"};
+  return {name, Status::ok, text, ""};
+}
+
 }  // namespace
 
 std::vector<Finding> examine(const ExaminationInput& in) {
-  return {module_check(in),  number_check(in), engine_check(in), rights_check(),
-          journal_check(in), key_check(in),    replay_check(in), device_check(in)};
+  return {module_check(in), number_check(in),  engine_check(in),
+          rights_check(),   journal_check(in), key_check(in),
+          replay_check(in), device_check(in),  seedling_check(in)};
 }
 
 Finding examine_store(const std::string& state_dir) {

@@ -16,6 +16,7 @@ struct ExaminationInput {
   pid_t fork_server;
   const std::map<Uuid, std::unique_ptr<Device>>& devices;
   const std::map<Uuid, View>& damaged;
+  const Seedlings& seedlings;
 };
 
 // All but the store's pages; quick, for the loop's thread.

@@ -12,12 +12,25 @@ IdentityMaker::IdentityMaker(Loop& loop, ForkClient& forks)
 
 Result<void> IdentityMaker::start(NewIdentity identity, const privsep::Manufacture& order,
                                   Done done) {
-  if (busy()) return fail(ErrorCode::busy, "an identity is being made", "try again in a moment");
+  VTPM_CHECK(start(privsep::Message{order}, std::move(done)));
   certified_ = false;
   goes_on_running_ = !order.running.empty();
-  made_ = {};
-  VTPM_CHECK(worker_.start(order));
   identity_ = std::move(identity);
+  return {};
+}
+
+Result<void> IdentityMaker::start_ahead(privsep::IdentityProfile profile, Done done) {
+  VTPM_CHECK(start(privsep::Message{privsep::MakeAhead{profile}}, std::move(done)));
+  certified_ = true;  // nothing is to be
+  goes_on_running_ = false;
+  return {};
+}
+
+// Its messages come by the loop, so after what the caller sets.
+Result<void> IdentityMaker::start(const privsep::Message& order, Done done) {
+  if (busy()) return fail(ErrorCode::busy, "an identity is being made", "try again in a moment");
+  VTPM_CHECK(worker_.start(order));
+  made_ = {};
   done_ = std::move(done);
   return {};
 }
@@ -46,7 +59,7 @@ void IdentityMaker::on_died(int /*wait_status*/) {
   const Done done = std::exchange(done_, nullptr);
   auto [permanent, volatile_state] = std::exchange(made_, {});
   MadeIdentity made{std::move(permanent), std::move(volatile_state)};
-  if (!made.permanent.empty()) made.lineage = identity::encode(identity_->lineage());
+  if (!made.permanent.empty() && identity_) made.lineage = identity::encode(identity_->lineage());
   identity_.reset();
   const std::string& why = worker_.failure();
   if (!made.permanent.empty() && why.empty()) return done(std::move(made));

@@ -34,11 +34,14 @@ class IdentityMaker {
 
   // `order`: identity.order(), and what more the worker is to know.
   Result<void> start(NewIdentity identity, const privsep::Manufacture& order, Done done);
+  // What an identity with this profile can begin with (privsep::MakeAhead): a state, no lineage.
+  Result<void> start_ahead(privsep::IdentityProfile profile, Done done);
   // Done follows, with this error.
   void cancel(const std::string& why) { worker_.kill_for(why); }
   [[nodiscard]] bool busy() const { return static_cast<bool>(done_); }
 
  private:
+  Result<void> start(const privsep::Message& order, Done done);
   void on_message(const privsep::Message& message);
   void on_died(int wait_status);
 

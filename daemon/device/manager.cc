@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/utsname.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -100,6 +101,8 @@ Result<void> Manager::open_all() {
   parking_ =
       std::make_unique<Parking>(*loop_, kernel_ ? &*kernel_ : nullptr, devices_, options_.parking);
 
+  make_seedlings();
+
   VTPM_TRY(const BootId boot_id, read_boot_id());
   const auto machine = first_line("/etc/machine-id");
   host_ = std::make_unique<Host>(Host{
@@ -118,11 +121,29 @@ Result<void> Manager::open_all() {
       .write_limit = options_.write_limit,
       .found_family = [this](const std::weak_ptr<Host::Founded>& wanted) { found_family(wanted); },
       .identity_profile = options_.identity_profile,
+      .seedlings = *seedlings_,
       .withdraw = [this](const store::Record& record) { return archive_->withdraw(record); },
       .lists_at = options_.lists_at,
       .above_family = [this](const identity::Lineage& lineage) { return above_family(lineage); },
       .wanted = [this](const Uuid& uuid) { parking_->wanted(uuid); }});
   return load_devices();
+}
+
+void Manager::make_seedlings() {
+  seedling_maker_ = std::make_unique<IdentityMaker>(*loop_, *forks_);
+  seedlings_ = std::make_unique<Seedlings>(
+      *loop_, options_.identities_ahead,
+      Seedlings::Work{.begin =
+                          [this](privsep::IdentityProfile profile, IdentityMaker::Done done) {
+                            return seedling_maker_->start_ahead(profile, std::move(done));
+                          },
+                      .cancel = [this](const std::string& why) { seedling_maker_->cancel(why); },
+                      .is_quiet =
+                          [this] {
+                            return std::ranges::none_of(devices_, [](const auto& device) {
+                              return device.second->in_transition();
+                            });
+                          }});
 }
 
 Result<void> Manager::load_devices() {
@@ -396,7 +417,8 @@ Result<std::vector<Finding>> Manager::examine() {
                                    .kernel = kernel_ ? &*kernel_ : nullptr,
                                    .fork_server = forks_->server_pid(),
                                    .devices = devices_,
-                                   .damaged = damaged_}));
+                                   .damaged = damaged_,
+                                   .seedlings = *seedlings_}));
            }));
   // One at a time: it reads the whole file.
   const std::lock_guard alone(store_examination_);

@@ -42,6 +42,7 @@ struct ManagerOptions {
   std::string ca_sign_command;  // absolute path; empty: none (sign_command.h)
   std::string lists_at;         // URL of the folder of revocation lists: certificates tell it
   privsep::IdentityProfile identity_profile = privsep::IdentityProfile::standard;
+  std::uint32_t identities_ahead = 4;  // at most (seedlings.h); 0: none
 };
 
 // One finding of a check; what `vtpmctl doctor` prints.
@@ -190,6 +191,7 @@ class Manager {
  private:
   explicit Manager(ManagerOptions options) : options_(std::move(options)) {}
   Result<void> open_all();
+  void make_seedlings();
   Result<void> load_devices();
   void load_damaged(const store::Store::Entry& entry);
   Result<void> remove_record(const Uuid& uuid);
@@ -251,6 +253,8 @@ class Manager {
   std::unique_ptr<ForkClient> forks_;
   std::optional<KernelControl> kernel_;
   Bulletin bulletin_;
+  std::unique_ptr<IdentityMaker> seedling_maker_;
+  std::unique_ptr<Seedlings> seedlings_;
   std::unique_ptr<Host> host_;
   std::map<Uuid, std::unique_ptr<Device>> devices_;
   std::unique_ptr<Parking> parking_;

@@ -30,6 +30,7 @@ void Manager::on_fork_server_lost() {
   sign_command_->end();
   bulletin_.close();
   parking_->end();
+  seedlings_->end();
   loop_->stop();
 }
 
@@ -74,6 +75,7 @@ void Manager::bring_back() {
   for (auto& [uuid, device] : devices_)
     if (!taken.contains(uuid)) bring_back(*device);
   parking_->look();
+  seedlings_->begin(options_.identity_profile);
   if (!kernel_) return;
   const auto nodes = kernel_->list();
   if (!nodes) return;
@@ -93,6 +95,7 @@ void Manager::shut_down() {
   sign_command_->end();  // a device that waits for it is told so
   bulletin_.close();
   parking_->end();
+  seedlings_->end();
   if (!options_.engine_socket.empty()) {
     for (auto& [uuid, device] : devices_) device->leave();
     return loop_->stop();

@@ -32,12 +32,12 @@ Result<void> WorkerProcess::start(privsep::Start start, const std::vector<int>& 
   return this->start(std::move(worker), privsep::Message{std::move(start)}, descriptors);
 }
 
-Result<void> WorkerProcess::start(const privsep::Manufacture& order) {
+Result<void> WorkerProcess::start(const privsep::Message& order) {
   ForkClient::NewWorker worker;
   const auto nobody = Uuid::random();  // the fork server has one worker a device
   if (!nobody) return tl::unexpected<Error>(nobody.error());
   worker.device = *nobody;
-  return start(std::move(worker), privsep::Message{order}, {});
+  return start(std::move(worker), order, {});
 }
 
 Result<void> WorkerProcess::start(ForkClient::NewWorker worker, const privsep::Message& first,

@@ -32,8 +32,9 @@ class WorkerProcess {
 
   // `descriptors`: what privsep::Start says; they are duplicated into the worker.
   Result<void> start(privsep::Start start, const std::vector<int>& descriptors);
-  // One that makes an identity and ends: it serves no device, and no later manager can use it.
-  Result<void> start(const privsep::Manufacture& order);
+  // One that makes an identity, or begins one (Manufacture, MakeAhead), and ends: it serves no
+  // device, and no later manager can use it.
+  Result<void> start(const privsep::Message& order);
   // Takes over one that an earlier manager left. If it is dead, its last words and its death
   // follow.
   Result<void> adopt(InheritedWorker worker);

@@ -27,7 +27,7 @@
 namespace vtpm::privsep {
 
 // Raised with each change of the messages here or in messages.h.
-inline constexpr std::uint32_t kForkProtocol = 8;
+inline constexpr std::uint32_t kForkProtocol = 9;
 
 // Descriptor: a pidfd of the server.
 struct Welcome {

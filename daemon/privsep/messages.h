@@ -26,6 +26,10 @@
 //                            <- MadeKeys | Failed   to be certified
 //   Certificates             ->
 //                            <- Manufactured        and it ends
+//
+//   MakeAhead                ->                     what of an identity is the same for all events
+//                            <- Manufactured        for Manufacture::ahead, once; and it ends
+//
 //   TellRunning              ->                     at any time between two commands
 //                            <- Running
 #pragma once
@@ -50,6 +54,9 @@ enum class DeviceMode : std::uint8_t { read_only = 1, read_write = 2 };
 enum class DeviceKind : std::uint8_t { container = 1, vm = 2, open = 3 };
 // Which endorsement keys an identity has (worker/key_templates.h).
 enum class IdentityProfile : std::uint8_t { standard = 1, ecc = 2, full = 3 };
+inline constexpr bool has_rsa_key(IdentityProfile profile) {
+  return profile != IdentityProfile::ecc;
+}
 
 // manager -> worker, first message. Descriptors: journal (not if `failed`), then the engine fd
 // (kernel) or the data and control listeners (socket).
@@ -96,6 +103,14 @@ struct Manufacture {
   // guesses have cost there (engine/copied_state.h). Empty: the copy takes nobody's place.
   SecretBytes predecessor{};
   SecretBytes running{};  // of the TPM that was copied (Running); empty = it goes without
+  // Instead of a copy: what a worker made when it was told MakeAhead{profile}. The new TPM is that
+  // one, so it serves one identity.
+  SecretBytes ahead{};
+};
+// First message, without descriptors. A TPM is manufactured and gets the keys of the profile, but
+// for the attestation key, which depends on the event: a permanent state that nobody owns yet.
+struct MakeAhead {
+  IdentityProfile profile = IdentityProfile::standard;
 };
 // What of the device goes along with a copy of it.
 struct TellRunning {
@@ -165,7 +180,7 @@ struct Stopped {
 
 using Message = std::variant<Start, Stop, Committed, Refused, Ready, Failed, Commit, Denied,
                              Stopped, Adopt, TakeIdentity, Manufacture, MadeKeys, Certificates,
-                             Manufactured, TellRunning, Running, TellUse, Use>;
+                             Manufactured, TellRunning, Running, TellUse, Use, MakeAhead>;
 
 // A crash is a death by the worker's own fault, not a SIGKILL or SIGTERM from outside.
 bool is_crash(int wait_status);

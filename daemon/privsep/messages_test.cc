@@ -67,6 +67,11 @@ std::vector<Message> one_of_each() {
                                filled(3), SecretBytes(64, std::byte{4}),
                                to_secret(as_bytes("a copy")), true, 7,
                                to_secret(as_bytes("a predecessor")), to_secret(as_bytes("PCRs"))});
+  Manufacture from_ahead{IdentityProfile::standard, SecretBytes(32, std::byte{1}), filled(2),
+                         filled(3)};
+  from_ahead.ahead = to_secret(as_bytes("a state"));
+  all.emplace_back(std::move(from_ahead));
+  all.emplace_back(MakeAhead{IdentityProfile::full});
   all.emplace_back(MadeKeys{0x49424d00,
                             "SW TPM",
                             0x20191023,
@@ -199,6 +204,18 @@ TEST(Messages, WhatARollbackAddsIsLimited) {
   largest.predecessor = SecretBytes(kMaxPredecessor);
   largest.running = SecretBytes(kMaxVolatileState);
   EXPECT_LE(encode(Message{largest}).size(), kMaxMessage);
+}
+
+TEST(Messages, AnIdentityIsOfACopyOrOfWhatWasMadeAhead) {
+  Manufacture m{IdentityProfile::standard, SecretBytes(32), {}, {}};
+  m.ahead = SecretBytes(kMaxPermanentState);
+  EXPECT_TRUE(decode(encode(Message{m})));
+  m.copy = SecretBytes(10);
+  EXPECT_FALSE(decode(encode(Message{m})));
+  m.copy.clear();
+  m.ahead.resize(kMaxPermanentState + 1);
+  EXPECT_FALSE(decode(encode(Message{m})));
+  EXPECT_FALSE(decode(encode(Message{MakeAhead{static_cast<IdentityProfile>(4)}})));
 }
 
 TEST(Messages, MeasurementsAreLimited) {

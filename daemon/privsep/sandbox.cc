@@ -199,4 +199,6 @@ Result<void> leave_host(const Confinement& confinement, int keep, pid_t parent) 
   return {};
 }
 
+void yield_to_others() { (void)::setpriority(PRIO_PROCESS, 0, kIdleNice); }
+
 }  // namespace vtpm::privsep

@@ -44,6 +44,7 @@ inline constexpr std::size_t kWorkerAddressSpace = std::size_t{64} << 20;
 // How nice a worker is. All of them share the unit of the fork server: however many are busy, that
 // one gets to the processor before them.
 inline constexpr int kWorkerNice = 5;
+inline constexpr int kIdleNice = 19;  // of one that nobody waits for
 // What the kernel adds to a worker's badness when the host has no memory left: a worker is replaced
 // without a loss, vtpmd and most else is not.
 inline constexpr int kWorkerOomScore = 500;
@@ -70,6 +71,9 @@ Result<void> confine_fork_server();
 // Keeps descriptors 0 to 2 and `keep`, closes all others. `parent`: who forked; the worker is
 // killed when it dies, and the call fails if it is dead.
 Result<void> leave_host(const Confinement& confinement, int keep, pid_t parent);
+
+// For a worker that nobody waits for: whoever else has work on this processor gets to it first.
+void yield_to_others();
 
 // Makes enter_sandbox() cheap in what is forked afterwards, and confine_fork_server() cheap: it
 // compiles the filters.

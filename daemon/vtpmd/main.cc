@@ -87,6 +87,11 @@ void describe(CLI::App& app, Options& o) {
                  "Endorsement keys of new identities: standard (RSA-2048, P-256, P-384), ecc "
                  "(without RSA) or full (the high ranges, too) (default: standard)")
       ->transform(CLI::CheckedTransformer(profiles).description(""));
+  app.add_option("--identities-ahead", o.manager.identities_ahead,
+                 "How many identities with an RSA key are begun ahead of need, when there is "
+                 "nothing else to do; kept in memory alone (0: none)")
+      ->capture_default_str()
+      ->check(CLI::Range(0U, vtpm::device::kMostSeedlings));
   app.add_option(
          "--crl-url", o.manager.lists_at,
          "URL of a folder in which the revocation lists of 'vtpmctl ca crl --folder' are "

@@ -97,7 +97,7 @@ std::vector<KeyTemplate> key_templates(privsep::IdentityProfile profile, ByteVie
   using privsep::IdentityProfile;
   constexpr std::uint16_t kRsa2048 = 2048;
   std::vector<KeyTemplate> keys;
-  if (profile != IdentityProfile::ecc)
+  if (has_rsa_key(profile))
     keys.push_back(endorsement_key(kAlgRsa, kRsa2048, Range::low, 0x01c00002, 0x81010001));
   keys.push_back(endorsement_key(kAlgEcc, kP256, Range::low, 0x01c0000a, 0x81010002));
   if (profile == IdentityProfile::full) {

@@ -51,6 +51,31 @@ Result<std::string> vendor_string(engine::Engine& engine) {
   return text;
 }
 
+// Where a key that was made ahead waits: where it stays, or at a handle that is free again when its
+// certificate is there.
+std::uint32_t waiting_place(const KeyTemplate& key) {
+  constexpr std::uint32_t kEndorsementKeys = 0x81010000;
+  return key.persistent != 0 ? key.persistent : kEndorsementKeys | (key.certificate_index & 0xffff);
+}
+
+Result<void> evict(engine::Engine& engine, std::uint32_t handle, std::uint32_t persistent) {
+  Bytes where;
+  Writer(where).u32(persistent);
+  VTPM_CHECK(run_own(engine, {frame::kCcEvictControl, {frame::kRhOwner, handle}, 1}, where));
+  return {};
+}
+
+// The public area of a key that was made ahead; it goes if it is not to be kept.
+Result<Bytes> take_key(engine::Engine& engine, const KeyTemplate& key) {
+  const std::uint32_t place = waiting_place(key);
+  VTPM_TRY(const ByteView shown, run_own(engine, {frame::kCcReadPublic, {place}}));
+  Reader in(shown);
+  Bytes area = to_bytes(in.sized16());
+  if (!in.ok() || area.empty()) return fail(ErrorCode::internal, "the engine shows no public area");
+  if (key.persistent == 0) VTPM_CHECK(evict(engine, place, place));
+  return area;
+}
+
 // Makes the key, keeps it if it is to be kept; its public area.
 Result<Bytes> make_key(engine::Engine& engine, const KeyTemplate& key) {
   Bytes parameters;
@@ -69,11 +94,8 @@ Result<Bytes> make_key(engine::Engine& engine, const KeyTemplate& key) {
   Bytes area = to_bytes(in.sized16());
   if (!in.ok() || area.empty()) return fail(ErrorCode::internal, "the engine shows no public area");
   // In a copy, the owner may have something of his own there.
-  if (key.persistent != 0 && !holds(engine, key.persistent)) {
-    Bytes where;
-    Writer(where).u32(key.persistent);
-    VTPM_CHECK(run_own(engine, {frame::kCcEvictControl, {frame::kRhOwner, handle}, 1}, where));
-  }
+  if (key.persistent != 0 && !holds(engine, key.persistent))
+    VTPM_CHECK(evict(engine, handle, key.persistent));
   VTPM_CHECK(flush(engine, handle));
   return area;
 }
@@ -122,10 +144,18 @@ Result<privsep::Certificates> have_certified(int manager, const privsep::MadeKey
   return std::move(*answer);
 }
 
-Result<Rebased> begin(const privsep::Manufacture& order) {
-  if (!order.copy.empty()) return rebase(order.copy, order.endorsement_seed, order.fresh_storage);
+Result<std::unique_ptr<engine::Engine>> power_on_new() {
   VTPM_TRY(auto tpm, engine::Engine::start({.origin = engine::Origin::fresh}));
   VTPM_CHECK(tpm->startup_clear());
+  return tpm;
+}
+
+// The attestation key's policy is that of one event.
+bool depends_on_event(const KeyTemplate& key) { return key.persistent == frame::kAttestationKey; }
+
+Result<Rebased> begin(const privsep::Manufacture& order) {
+  if (!order.copy.empty()) return rebase(order.copy, order.endorsement_seed, order.fresh_storage);
+  VTPM_TRY(auto tpm, order.ahead.empty() ? power_on_new() : power_on(order.ahead));
   VTPM_CHECK(define_lineage(*tpm, order.authorization));
   return Rebased{std::move(tpm), {}};
 }
@@ -157,7 +187,8 @@ Result<void> manufacture(int manager, const privsep::Manufacture& order) {
   std::vector<std::uint32_t> indices;
   for (const KeyTemplate& key : key_templates(order.profile, order.policy)) {
     if (storage_is_there && key.hierarchy == frame::kRhOwner) continue;
-    VTPM_TRY(Bytes area, make_key(*engine, key));
+    const bool waits = !order.ahead.empty() && !depends_on_event(key);
+    VTPM_TRY(Bytes area, waits ? take_key(*engine, key) : make_key(*engine, key));
     if (key.certificate_index == 0) continue;
     made.keys.push_back(std::move(area));
     indices.push_back(key.certificate_index);
@@ -177,6 +208,21 @@ Result<void> manufacture(int manager, const privsep::Manufacture& order) {
     if (!order.running.empty()) VTPM_CHECK(run_on(made_tpm, order.running));
   }
   return privsep::send_datagram(manager, encode(privsep::Message{std::move(made_tpm)}));
+}
+
+// Each key waits at a handle, so that its TPM can tell the public area and it need not be made
+// again.
+Result<void> make_ahead(int manager, privsep::IdentityProfile profile) {
+  VTPM_TRY(const auto engine, power_on_new());
+  for (KeyTemplate& key : key_templates(profile, {})) {
+    if (depends_on_event(key)) continue;
+    key.persistent = waiting_place(key);
+    VTPM_CHECK(make_key(*engine, key));
+  }
+  VTPM_CHECK(engine->shutdown_clear());
+  VTPM_TRY(SecretBytes permanent, engine->permanent());
+  return privsep::send_datagram(
+      manager, encode(privsep::Message{privsep::Manufactured{std::move(permanent)}}));
 }
 
 }  // namespace vtpm::worker

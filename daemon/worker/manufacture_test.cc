@@ -34,9 +34,13 @@ std::array<std::byte, 32> filled(unsigned char byte) {
   return out;
 }
 
+// SHA-256 of 32 zeros and the digest of the event, filled(0xe1), by sha256sum.
+constexpr std::string_view kLineageAfterE1 =
+    "633eaa029dfe17a774404a8ecdd741c8a6dd881164cceca79f13a1540e3e4174";
+
 class ManufactureTest : public WorkerTest {
  protected:
-  void begin(const Manufacture& order) {
+  void begin(const privsep::Message& order) {
     static const bool warm = Engine::warm_up().has_value();
     ASSERT_TRUE(warm);
     std::array<int, 2> ends{};
@@ -68,6 +72,46 @@ class ManufactureTest : public WorkerTest {
     EXPECT_EQ(made.volatile_state.empty(), order.running.empty());
     running_ = std::move(made.volatile_state);
     return std::move(made.permanent);
+  }
+  SecretBytes make_ahead(IdentityProfile profile) {
+    begin(privsep::MakeAhead{profile});
+    auto made = expect<Manufactured>();
+    EXPECT_EQ(status(), 0);
+    return std::move(made.permanent);
+  }
+  // CreatePrimary again: the certified keys are those of the state's seeds.
+  void expect_the_templates_to_make_the_keys(const SecretBytes& made, IdentityProfile profile) {
+    auto tpm = must_start({Origin::restore, made});
+    ASSERT_EQ(startup(*tpm), 0U);
+    std::size_t i = 0;
+    for (const KeyTemplate& key : key_templates(profile, filled(0x90))) {
+      if (key.hierarchy != kEndorsement) continue;
+      const Bytes parameters =
+          Parameters().u16(4).u16(0).u16(0).sized(key.public_area).u16(0).u32(0).bytes;
+      const Reply reply = engine::testing::run(*tpm, 0x131, {key.hierarchy}, 1, parameters);
+      ASSERT_EQ(reply.rc, 0U);
+      Reader in(reply.body);
+      const std::uint32_t handle = in.u32();
+      in.u32();
+      ASSERT_LT(i, keys_.keys.size());
+      EXPECT_EQ(to_bytes(in.sized16()), keys_.keys[i++]);
+      engine::testing::run(*tpm, 0x165, {}, 0, Parameters().u32(handle).bytes);
+    }
+    EXPECT_EQ(i, keys_.keys.size());
+  }
+  // TPM2_GetCapability of the persistent handles.
+  static std::vector<std::uint32_t> kept_keys(const SecretBytes& made) {
+    auto tpm = must_start({Origin::restore, made});
+    EXPECT_EQ(startup(*tpm), 0U);
+    const Reply reply =
+        engine::testing::run(*tpm, 0x17a, {}, 0, Parameters().u32(1).u32(0x81000000).u32(20).bytes);
+    Reader in(reply.body);
+    in.u8();
+    in.u32();
+    std::vector<std::uint32_t> kept(in.u32());
+    for (std::uint32_t& handle : kept) handle = in.u32();
+    EXPECT_TRUE(in.done());
+    return kept;
   }
   // A device that serves in read-only mode, with PCR 3 extended; a client of it.
   Client read_only_device() {
@@ -132,30 +176,14 @@ TEST_F(ManufactureTest, KeepsWhereItComesFrom) {
     return reply.rc == 0 ? Bytes(reply.body.begin() + 6, reply.body.begin() + 6 + size) : Bytes();
   };
   EXPECT_EQ(read(0x01c00100, 700), Bytes(700, std::byte{0xca}));
-  // SHA-256 of 32 zeros and the digest of the event, by sha256sum.
-  EXPECT_EQ(to_hex(read(0x01000711, 32)),
-            "633eaa029dfe17a774404a8ecdd741c8a6dd881164cceca79f13a1540e3e4174");
+  EXPECT_EQ(to_hex(read(0x01000711, 32)), kLineageAfterE1);
   EXPECT_EQ(to_hex(read(0x01000712, 8)), "0000000000000001");
 }
 
 TEST_F(ManufactureTest, EveryTemplateMakesItsKeyAgain) {
   const SecretBytes made = make(IdentityProfile::full);
   ASSERT_EQ(keys_.keys.size(), 6U);
-  auto tpm = must_start({Origin::restore, made});
-  ASSERT_EQ(startup(*tpm), 0U);
-  std::size_t i = 0;
-  for (const KeyTemplate& key : key_templates(IdentityProfile::full, filled(0x90))) {
-    if (key.hierarchy != kEndorsement) continue;
-    const Bytes parameters =
-        Parameters().u16(4).u16(0).u16(0).sized(key.public_area).u16(0).u32(0).bytes;
-    const Reply reply = engine::testing::run(*tpm, 0x131, {key.hierarchy}, 1, parameters);
-    ASSERT_EQ(reply.rc, 0U);
-    Reader in(reply.body);
-    const std::uint32_t handle = in.u32();
-    in.u32();
-    EXPECT_EQ(to_bytes(in.sized16()), keys_.keys[i++]);
-    engine::testing::run(*tpm, 0x165, {}, 0, Parameters().u32(handle).bytes);
-  }
+  expect_the_templates_to_make_the_keys(made, IdentityProfile::full);
 }
 
 TEST_F(ManufactureTest, TwoAreNeverTheSame) {
@@ -165,6 +193,68 @@ TEST_F(ManufactureTest, TwoAreNeverTheSame) {
     keys.insert(keys_.keys.begin(), keys_.keys.end());
   }
   EXPECT_EQ(keys.size(), 12U);
+}
+
+TEST_F(ManufactureTest, AnIdentityGoesOnFromWhatWasMadeAhead) {
+  for (const auto profile : {IdentityProfile::standard, IdentityProfile::full}) {
+    Manufacture wanted = order(profile);
+    wanted.ahead = make_ahead(profile);
+    Bytes rsa;
+    {
+      auto tpm = must_start({Origin::restore, wanted.ahead});
+      ASSERT_EQ(startup(*tpm), 0U);
+      rsa = read_public(*tpm, 0x81010001);
+      // It is nobody's yet: there is no LINEAGE, and no key to attest with.
+      EXPECT_NE(engine::testing::run(*tpm, 0x169, {0x01000711}, 0).rc, 0U);
+      EXPECT_NE(engine::testing::run(*tpm, 0x173, {0x81020001}, 0).rc, 0U);
+    }
+    const SecretBytes made = make(wanted);
+    ASSERT_FALSE(keys_.keys.empty());
+    EXPECT_EQ(keys_.keys[0], rsa);
+    expect_the_templates_to_make_the_keys(made, profile);
+    // As if it had been made in one piece: nothing is left that waited.
+    EXPECT_EQ(kept_keys(made),
+              (std::vector<std::uint32_t>{0x81000001, 0x81010001, 0x81010002, 0x81020001}));
+    auto tpm = must_start({Origin::restore, made});
+    ASSERT_EQ(startup(*tpm), 0U);
+    const Reply lineage = engine::testing::run(*tpm, 0x14e, {engine::testing::kOwner, 0x01000711},
+                                               1, Parameters().u16(32).u16(0).bytes);
+    ASSERT_EQ(lineage.rc, 0U);
+    EXPECT_EQ(to_hex(ByteView(lineage.body).subspan(6, 32)), kLineageAfterE1);
+    EXPECT_EQ(engine::testing::run(*tpm, 0x169, {0x01c00002}, 0).rc, 0U);
+  }
+}
+
+TEST_F(ManufactureTest, TwoThatWereMadeAheadShareNothing) {
+  std::set<Bytes> keys;
+  std::set<Bytes> secrets;
+  for (int i = 0; i < 2; i++) {
+    Manufacture wanted = order(IdentityProfile::standard);
+    wanted.ahead = make_ahead(IdentityProfile::standard);
+    const SecretBytes made = make(wanted);
+    keys.insert(keys_.keys.begin(), keys_.keys.end());
+    const auto layout = engine::parse_permanent(made);
+    ASSERT_TRUE(layout);
+    const auto before = engine::parse_permanent(wanted.ahead);
+    ASSERT_TRUE(before);
+    for (const auto& [at, was] : {std::pair{layout->endorsement_seed, before->endorsement_seed},
+                                  std::pair{layout->storage_seed, before->storage_seed},
+                                  std::pair{layout->platform_seed, before->platform_seed}}) {
+      const Bytes seed = to_bytes(ByteView(made).subspan(at.offset, at.size));
+      EXPECT_EQ(seed, to_bytes(ByteView(wanted.ahead).subspan(was.offset, was.size)));
+      secrets.insert(seed);
+    }
+  }
+  EXPECT_EQ(keys.size(), 8U);
+  EXPECT_EQ(secrets.size(), 6U);
+}
+
+TEST_F(ManufactureTest, NothingComesOfWhatWasMadeAheadForLess) {
+  Manufacture wanted = order(IdentityProfile::full);
+  wanted.ahead = make_ahead(IdentityProfile::ecc);
+  begin(wanted);
+  expect<Failed>();
+  EXPECT_NE(status(), 0);
 }
 
 TEST_F(ManufactureTest, ACopyGetsKeysAndCertificatesInTheirPlaces) {

@@ -77,14 +77,14 @@ Result<void> evict_all(engine::Engine& tpm) {
   return {};
 }
 
+}  // namespace
+
 Result<std::unique_ptr<engine::Engine>> power_on(ByteView permanent) {
   VTPM_TRY(auto tpm,
            engine::Engine::start({.origin = engine::Origin::restore, .permanent = permanent}));
   VTPM_CHECK(tpm->startup_clear());
   return tpm;
 }
-
-}  // namespace
 
 bool holds(engine::Engine& tpm, std::uint32_t persistent_handle) {
   return run_own(tpm, {frame::kCcReadPublic, {persistent_handle}}).has_value();

@@ -27,6 +27,9 @@ struct Rebased {
 // hierarchy are replaced, too, and its persistent keys are gone.
 Result<Rebased> rebase(ByteView copy, ByteView endorsement_seed, bool fresh_storage);
 
+// TPM2_Startup(CLEAR) included.
+Result<std::unique_ptr<engine::Engine>> power_on(ByteView permanent);
+
 // Is there something at this persistent handle?
 bool holds(engine::Engine& tpm, std::uint32_t persistent_handle);
 

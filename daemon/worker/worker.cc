@@ -342,6 +342,11 @@ Result<void> work(int manager) {
     VTPM_CHECK(privsep::enter_sandbox(privsep::NodeKind::kernel));
     return manufacture(manager, *made);
   }
+  if (const auto* ahead = std::get_if<privsep::MakeAhead>(&message)) {
+    privsep::yield_to_others();
+    VTPM_CHECK(privsep::enter_sandbox(privsep::NodeKind::kernel));
+    return make_ahead(manager, ahead->profile);
+  }
   auto* start = std::get_if<privsep::Start>(&message);
   if (start == nullptr)
     return fail(ErrorCode::internal, "the manager's first message tells no worker what to be");

@@ -7,8 +7,8 @@
 
 namespace vtpm::worker {
 
-// Takes Start (or Manufacture: manufacture.h) from the manager's socket and serves until Stop,
-// until the manager is gone, or until a newer engine has taken the device over. Returns the
+// Takes Start (or Manufacture, MakeAhead: manufacture.h) from the manager's socket and serves until
+// Stop, until the manager is gone, or until a newer engine has taken the device over. Returns the
 // process's exit status (sysexits.h).
 int run(UniqueFd manager);
 
