@@ -106,8 +106,9 @@ void park_and_wake(Manager& manager, Steps& steps, const std::string& kind,
     if (!open) open = open_device(device);
     if (must(*open, pcr_read()) != held) die("a PCR changed while the device was parked");
   });
-  // It may have answered before vtpmd has heard that it is on.
-  while (manager.show(device.name()).state() != v1::ON)
+  // It may have answered before vtpmd has heard that it is on, or who serves it.
+  for (v1::Device now = manager.show(device.name()); now.state() != v1::ON || now.worker_pid() == 0;
+       now = manager.show(device.name()))
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
 }
 

@@ -56,8 +56,10 @@ class Ours:
     """A vtpmd whose syncs are counted, which slows no device down. Its store is where temporary files are (TMPDIR),
     what it has in /run on a host is on a tmpfs as /run is."""
 
-    def __init__(self, *options, profile="ecc"):
-        self.vtpmd = Vtpmd(kernel=GUEST, options=["--write-rate", "0", *options], start=False, profile=profile)
+    def __init__(self, *options, profile="ecc", ahead=0):
+        self.ahead = ahead
+        self.vtpmd = Vtpmd(kernel=GUEST, options=["--write-rate", "0", "--identities-ahead", str(ahead), *options], start=False,
+                           profile=profile)
         self.folder = tempfile.mkdtemp(prefix="vtpm-bench-", dir="/dev/shm")
         self.vtpmd.run = os.path.join(self.folder, "run")
         self.clock = os.path.join(self.vtpmd.folder, "syncs")
@@ -73,6 +75,12 @@ class Ours:
             got = self.vtpmd.ctl("create", *names[at:at + AT_ONCE], *options, "--start", *(() if GUEST else ("--node", "socket")))
             made += got if isinstance(got, list) else [got]
         return made
+
+    def wait_until_ahead(self):
+        """As many identities as there may be are begun ahead of need."""
+        full = f"{self.ahead} of {self.ahead} "
+        if not until(lambda: full in self.vtpmd.ctl("doctor", check=False).stdout):
+            sys.exit("no identity is begun ahead:\n" + self.vtpmd.read_log())
 
     def life(self, part, *options):
         """bench-life."""
@@ -129,8 +137,17 @@ class Rival:
                 sys.exit("swtpm does not start")
             time.sleep(0.0005)
 
+    def connected(self):
+        """Its socket is there a moment before it listens."""
+        for _ in range(20000):
+            try:
+                return Tpm(self.node)
+            except ConnectionRefusedError:
+                time.sleep(0.0005)
+        sys.exit("swtpm does not listen")
+
     def first_reply(self):
-        with Tpm(self.node) as tpm:
+        with self.connected() as tpm:
             tpm.code(startup())
             tpm.ask(read_pcr(16))
 
