@@ -15,4 +15,8 @@ using WarmUpObserver = std::function<void(ByteView volatile_state)>;
 
 Result<void> warm_up_observed(const WarmUpObserver& observer);
 
+// True in a process that was warmed up, and in those that it forked since: TPM2_SelfTest has
+// tested all of libtpms there.
+bool is_self_tested();
+
 }  // namespace vtpm::engine

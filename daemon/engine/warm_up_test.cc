@@ -218,5 +218,39 @@ TEST(WarmUp, ForkedWorkersDrawDifferentSecrets) {
   }
 }
 
+// What libtpms would test before the first use: it is told after a list of nothing to be tested.
+std::uint32_t left_to_test(Engine& tpm) {
+  const Reply reply = run(tpm, 0x142, {}, 0, Parameters().u32(0).bytes);
+  EXPECT_EQ(reply.rc, 0U);
+  return reply.body.size() < 4 ? 0 : load_be32(reply.body.data());
+}
+
+TEST(WarmUp, WhatItHasTestedIsNotTestedOnceMoreUnlessAll) {
+  ASSERT_TRUE(Engine::warm_up());
+  const auto tpm = must_start({.origin = Origin::fresh});
+  const auto self_test = [&](bool all) {
+    return command(0x143, {}, 0, Parameters().u8(all).bytes);
+  };
+  EXPECT_EQ(run(*tpm, self_test(false)).rc, 0x100U) << "the kernel sends Startup then";
+  ASSERT_EQ(startup(*tpm), 0U);
+  const Reply rest = run(*tpm, self_test(false));
+  EXPECT_EQ(rest.rc, 0U);
+  EXPECT_TRUE(rest.body.empty());
+  EXPECT_GT(left_to_test(*tpm), 0U);
+  EXPECT_EQ(run(*tpm, self_test(true)).rc, 0U);
+  EXPECT_EQ(left_to_test(*tpm), 0U);
+}
+
+TEST(WarmUp, ASelfTestThatIsAuditedIsDone) {
+  ASSERT_TRUE(Engine::warm_up());
+  const auto tpm = must_start({.origin = Origin::fresh});
+  ASSERT_EQ(startup(*tpm), 0U);
+  const Bytes codes = Parameters().u16(0x10).u32(1).u32(0x143).u32(0).bytes;
+  ASSERT_EQ(run(*tpm, 0x140, {kOwner}, 1, codes).rc, 0U);
+  ASSERT_GT(left_to_test(*tpm), 0U);
+  EXPECT_EQ(run(*tpm, 0x143, {}, 0, Parameters().u8(0).bytes).rc, 0U);
+  EXPECT_EQ(left_to_test(*tpm), 0U);
+}
+
 }  // namespace
 }  // namespace vtpm::engine
