@@ -81,7 +81,10 @@ void scrub_heap() {
   constexpr std::size_t kLargest = std::size_t{64} * 1024;
   constexpr std::size_t kLargestCached = 1032;  // by a thread: glibc's tcache
   static const char data = 0;  // of the program, which the heap lies behind; a sanitizer's does not
-  const std::less<const void*> below;
+  const auto is_ours = [](const void* block, const void* end) {
+    const std::less<const void*> below;
+    return below(&data, block) && below(block, end);
+  };
   const void* const end = ::sbrk(0);
   // The block, if it was not free before: then no other of its size is.
   const auto take_all = [&](std::size_t size) {
@@ -89,14 +92,15 @@ void scrub_heap() {
       void* block = std::malloc(size);
       if (block == nullptr) return block;
       wipe({static_cast<std::byte*>(block), ::malloc_usable_size(block)});
-      if (!below(&data, block) || !below(block, end)) return block;
+      if (!is_ours(block, end)) return block;
     }
   };
   for (std::size_t size = kLargest; size > kLargestCached; size -= size / 16)
     std::free(take_all(size));
   // Of these malloc() would keep the block for the next that asks for one of its size, and so a
   // worker would get one here and one there.
-  for (std::size_t size = kLargestCached; size >= 24; size -= 16) (void)take_all(size);
+  for (std::size_t size = kLargestCached; size >= 24; size -= 16)
+    if (void* block = take_all(size); !is_ours(block, ::sbrk(0))) std::free(block);
   (void)::malloc_trim(0);
 }
 // NOLINTEND(cppcoreguidelines-no-malloc,cppcoreguidelines-owning-memory)
