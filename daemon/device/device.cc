@@ -38,7 +38,8 @@ Device::Device(Host& host, store::Record record)
       node_(make_node(host_, record_)),
       maker_(host_.loop, host_.forks),
       worker_(host_.loop, host_.forks,
-              {.message = [this](const privsep::Message& m) { on_message(m); },
+              {.began = [this] { host_.has_worker(record_.uuid, true); },
+               .message = [this](const privsep::Message& m) { on_message(m); },
                .died = [this](int status) { on_died(status); }}),
       writes_(host_.write_limit, longest_wait(record_.settings)) {
   record_.state.bytes.clear();  // read from the store again when it is needed
@@ -53,6 +54,7 @@ Device::~Device() {
   if (timer_ != 0) host_.loop.cancel(timer_);
   for (const Copy& copy : copies_) host_.loop.cancel(copy.limit);
   forget_commit();
+  host_.has_worker(record_.uuid, false);
 }
 
 bool Device::read_only() const { return is_read_only(record_.settings); }

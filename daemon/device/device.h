@@ -66,6 +66,8 @@ struct Host {
   std::function<Result<std::vector<Bytes>>(const identity::Lineage&)> above_family;
   // A client has come to a parked device on a socket.
   std::function<void(const Uuid&)> wanted;
+  // The device has a worker from now on, or has none any more.
+  std::function<void(const Uuid&, bool)> has_worker;
 };
 
 class Device {
@@ -148,7 +150,6 @@ class Device {
   void ask_use();
   // Also while an identity that nobody wants any more is being given up.
   [[nodiscard]] bool in_transition() const { return goal_ != Goal::none || maker_.busy(); }
-  [[nodiscard]] bool has_worker() const { return worker_.alive(); }
   [[nodiscard]] const store::Record& record() const { return record_; }
   [[nodiscard]] const Uuid& uuid() const { return record_.uuid; }
 

@@ -118,6 +118,7 @@ void Device::try_again(const Error& error) {
 }
 
 void Device::on_died(int wait_status) {
+  host_.has_worker(record_.uuid, false);
   // What it asked the store for is answered before anybody else begins from there.
   host_.committer.flush();
   forget_commit();

@@ -125,7 +125,8 @@ Result<void> Manager::open_all() {
       .withdraw = [this](const store::Record& record) { return archive_->withdraw(record); },
       .lists_at = options_.lists_at,
       .above_family = [this](const identity::Lineage& lineage) { return above_family(lineage); },
-      .wanted = [this](const Uuid& uuid) { parking_->wanted(uuid); }});
+      .wanted = [this](const Uuid& uuid) { parking_->wanted(uuid); },
+      .has_worker = [this](const Uuid& uuid, bool has) { parking_->has_worker(uuid, has); }});
   return load_devices();
 }
 

@@ -51,38 +51,35 @@ bool Parking::may_sleep(const Device& device) const {
   return park_after(device) != 0 || options_.max_active != 0;
 }
 
-std::size_t Parking::active() const {
-  return static_cast<std::size_t>(
-      std::ranges::count_if(devices_, [](const auto& d) { return d.second->has_worker(); }));
+void Parking::has_worker(const Uuid& uuid, bool has) {
+  if (has)
+    active_.insert(uuid);
+  else
+    active_.erase(uuid);
 }
 
-bool Parking::look_at_kernel(Nodes& nodes) {
-  if (kernel_ == nullptr) return true;
-  auto listed = kernel_->list();
-  if (!listed) {
-    log::warning("cannot see which devices are idle", {{"why", listed.error().message}});
-    return false;
-  }
-  for (const vtpm_info& node : *listed)
-    if (node.state != VTPM_STATE_DEAD && devices_.contains(uuid_of(node)))
-      nodes.emplace(uuid_of(node), Seen{.sequence = node.sequence,
-                                        .busy = (node.conditions & VTPM_COND_BUSY) != 0});
-  return true;
+std::optional<Parking::Seen> Parking::look_at(const Device& device) {
+  if (const auto use = device.use()) return Seen{use->sequence, use->connected};
+  if (kernel_ == nullptr || is_on_socket(device.record().settings)) return std::nullopt;
+  const auto node = kernel_->info(device.uuid());
+  if (!node) log::warning("cannot see whether a device is idle", {{"why", node.error().message}});
+  if (!node || !*node || (*node)->state == VTPM_STATE_DEAD) return std::nullopt;
+  return Seen{(*node)->sequence, ((*node)->conditions & VTPM_COND_BUSY) != 0};
 }
 
-// Reads what every node has carried, and remembers since when that is so.
+// Reads what every node with a worker has carried, and remembers since when that is so.
 Parking::Nodes Parking::look_at_nodes() {
   Nodes nodes;
-  if (!look_at_kernel(nodes)) return {};
-  for (const auto& [uuid, device] : devices_)
-    if (const auto use = device->use(); use && device->has_worker())
-      nodes.emplace(uuid, Seen{.sequence = use->sequence, .busy = use->connected});
   const Clock::time_point now = Clock::now();
-  for (const auto& [uuid, node] : nodes) {
-    if (!devices_.at(uuid)->can_park()) continue;
-    auto [use, fresh] = uses_.try_emplace(uuid, Use{node.sequence, now});
-    if (!fresh && use->second.sequence != node.sequence) {
-      use->second.sequence = node.sequence;
+  for (const Uuid& uuid : active_) {
+    const Device& device = *devices_.at(uuid);
+    const auto node = look_at(device);
+    if (!node) continue;
+    nodes.emplace(uuid, *node);
+    if (!device.can_park()) continue;
+    auto [use, fresh] = uses_.try_emplace(uuid, Use{node->sequence, now});
+    if (!fresh && use->second.sequence != node->sequence) {
+      use->second.sequence = node->sequence;
       use->second.since = now;
     }
   }
@@ -91,8 +88,10 @@ Parking::Nodes Parking::look_at_nodes() {
 }
 
 void Parking::ask_sockets() {
-  for (const auto& [uuid, device] : devices_)
-    if (is_on_socket(device->record().settings) && device->can_park()) device->ask_use();
+  for (const Uuid& uuid : active_) {
+    Device& device = *devices_.at(uuid);
+    if (is_on_socket(device.record().settings) && device.can_park()) device.ask_use();
+  }
 }
 
 bool Parking::command_waits(const Uuid& uuid) {
@@ -144,7 +143,7 @@ void Parking::keep_limit() {
 // Beyond it are devices that were started, or woken when nobody could be parked.
 void Parking::keep_limit(const Nodes& nodes) {
   if (options_.max_active == 0) return;
-  while (active() > options_.max_active + parking_ && make_room(nodes)) continue;
+  while (active_.size() > options_.max_active + parking_ && make_room(nodes)) continue;
 }
 
 // Parks the device that was used least recently; none that has a command to answer, as the one that
@@ -206,7 +205,9 @@ void Parking::wake_first() {
 }
 
 void Parking::serve_queue() {
-  const auto room = [this] { return options_.max_active == 0 || active() < options_.max_active; };
+  const auto room = [this] {
+    return options_.max_active == 0 || active_.size() < options_.max_active;
+  };
   while (!queue_.empty() && room()) wake_first();
   if (queue_.empty()) return;
   const Nodes nodes = look_at_nodes();

@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 
 #include "device/device.h"
 #include "device/loop.h"
@@ -45,6 +46,8 @@ class Parking {
   void look_anew();
   // A device was started, or brought back: another one may have to go.
   void keep_limit();
+  // The device has a worker from now on, or has none any more.
+  void has_worker(const Uuid& uuid, bool has);
   // A command waits at a device that has no worker; nothing happens unless it is parked.
   void wanted(const Uuid& uuid);
   // A person's order. The device is parked when `done` is called, or was wanted again already.
@@ -67,9 +70,8 @@ class Parking {
   };
 
   [[nodiscard]] std::uint32_t park_after(const Device& device) const;
-  [[nodiscard]] std::size_t active() const;
   Nodes look_at_nodes();
-  bool look_at_kernel(Nodes& nodes);
+  [[nodiscard]] std::optional<Seen> look_at(const Device& device);
   void ask_sockets();
   [[nodiscard]] bool command_waits(const Uuid& uuid);
   void park_idle();
@@ -83,7 +85,8 @@ class Parking {
   KernelControl* kernel_;  // null: --no-kernel
   const Devices& devices_;
   ParkingOptions options_;
-  std::map<Uuid, Use> uses_;    // of devices that have a worker
+  std::set<Uuid> active_;       // have a worker: a few of many, and all that is looked at often
+  std::map<Uuid, Use> uses_;    // of those that can be parked
   std::deque<Uuid> queue_;      // wanted, and waiting for room
   Clock::time_point progress_;  // when one of them was woken last
   std::size_t parking_ = 0;     // workers that were told to go

@@ -76,6 +76,7 @@ Result<void> WorkerProcess::watch(UniqueFd socket) {
   kill_when_forked_ = false;
   never_forked_ = false;
   failure_.clear();
+  if (owner_.began) owner_.began();
   return {};
 }
 

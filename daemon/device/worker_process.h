@@ -20,6 +20,7 @@ namespace vtpm::device {
 class WorkerProcess {
  public:
   struct Owner {
+    std::function<void()> began{};  // alive() from now on
     std::function<void(const privsep::Message&)> message;
     // Once for each start(), after the last message, when the process is certainly dead.
     std::function<void(int wait_status)> died;
