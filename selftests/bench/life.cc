@@ -120,6 +120,19 @@ void clone(Manager& manager, Steps& steps, const std::string& what, const std::s
   manager.remove(request.name());
 }
 
+// It is stopped in between, as a rollback wants it, and on again at the end. What it was goes.
+void go_back(Manager& manager, Steps& steps, const std::string& name) {
+  const std::string snapshot = name + "@before";
+  steps.time("snapshot of a read-write device that is on", [&] { manager.snapshot(snapshot); });
+  manager.stop(name);
+  steps.time("read-write rolled back, started, first reply", [&] {
+    manager.roll_back(snapshot);
+    answers(manager.start(name));
+  });
+  manager.remove(snapshot);
+  manager.remove(name + ".retired-1");
+}
+
 void end(Manager& manager, Steps& steps, const std::string& kind, const std::string& name) {
   steps.time(kind + " is stopped", [&] { manager.stop(name); });
   steps.time(kind + " is deleted", [&] { manager.remove(name); });
@@ -147,6 +160,7 @@ void live(Manager& manager, Steps& steps, v1::Node node, int round) {
     } else {
       replace(manager, steps, device);
       clone(manager, steps, "read-write cloned", name, mode);
+      go_back(manager, steps, name);
     }
     manager.stop(name);
     steps.time(kind + " is started again, first reply", [&] { answers(manager.start(name)); });

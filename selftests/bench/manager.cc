@@ -44,6 +44,16 @@ v1::Device Manager::create(const v1::CreateRequest& request) {
 v1::Device Manager::clone(const v1::CloneRequest& request) {
   return call<v1::Device>(*admin_, &v1::Admin::Stub::Clone, request, "clone");
 }
+void Manager::snapshot(const std::string& name) {
+  v1::SnapshotRequest request;
+  request.set_snapshot(name);
+  (void)call<v1::Device>(*admin_, &v1::Admin::Stub::Snapshot, request, "snapshot");
+}
+void Manager::roll_back(const std::string& snapshot) {
+  v1::RollbackRequest request;
+  request.set_snapshot(snapshot);
+  (void)call<v1::Device>(*admin_, &v1::Admin::Stub::Rollback, request, "rollback");
+}
 v1::Device Manager::start(const std::string& name) {
   return call<v1::Device>(*admin_, &v1::Admin::Stub::Start, about<v1::StartRequest>(name), "start");
 }

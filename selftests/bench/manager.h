@@ -24,6 +24,8 @@ class Manager {
 
   v1::Device create(const v1::CreateRequest& request);
   v1::Device clone(const v1::CloneRequest& request);
+  void snapshot(const std::string& name);  // DEVICE@SNAPSHOT
+  void roll_back(const std::string& snapshot);
   v1::Device start(const std::string& name);
   v1::Device set_mode(const std::string& name, v1::Mode mode);
   v1::Device park(const std::string& name);
