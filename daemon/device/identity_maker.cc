@@ -12,7 +12,7 @@ IdentityMaker::IdentityMaker(Loop& loop, ForkClient& forks)
 
 Result<void> IdentityMaker::start(NewIdentity identity, const privsep::Manufacture& order,
                                   Done done) {
-  VTPM_CHECK(start(privsep::Message{order}, std::move(done)));
+  VTPM_CHECK(begin(privsep::Message{order}, std::move(done)));
   certified_ = false;
   goes_on_running_ = !order.running.empty();
   identity_ = std::move(identity);
@@ -20,14 +20,14 @@ Result<void> IdentityMaker::start(NewIdentity identity, const privsep::Manufactu
 }
 
 Result<void> IdentityMaker::start_ahead(privsep::IdentityProfile profile, Done done) {
-  VTPM_CHECK(start(privsep::Message{privsep::MakeAhead{profile}}, std::move(done)));
+  VTPM_CHECK(begin(privsep::Message{privsep::MakeAhead{profile}}, std::move(done)));
   certified_ = true;  // nothing is to be
   goes_on_running_ = false;
   return {};
 }
 
 // Its messages come by the loop, so after what the caller sets.
-Result<void> IdentityMaker::start(const privsep::Message& order, Done done) {
+Result<void> IdentityMaker::begin(const privsep::Message& order, Done done) {
   if (busy()) return fail(ErrorCode::busy, "an identity is being made", "try again in a moment");
   VTPM_CHECK(worker_.start(order));
   made_ = {};

@@ -41,7 +41,7 @@ class IdentityMaker {
   [[nodiscard]] bool busy() const { return static_cast<bool>(done_); }
 
  private:
-  Result<void> start(const privsep::Message& order, Done done);
+  Result<void> begin(const privsep::Message& order, Done done);
   void on_message(const privsep::Message& message);
   void on_died(int wait_status);
 
