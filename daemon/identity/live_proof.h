@@ -16,7 +16,4 @@ namespace vtpm::identity {
 Result<void> check_certified(const CertifiedIndex& certified, const EVP_PKEY* key, ByteView nonce,
                              ByteView name, ByteView value);
 
-// DER of a signature over `message`.
-bool signed_by(const EVP_PKEY* key, const EVP_MD* digest, ByteView message, ByteView signature);
-
 }  // namespace vtpm::identity

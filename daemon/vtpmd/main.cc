@@ -158,7 +158,7 @@ Result<vtpm::UniqueFd> signals_as_descriptor() {
   sigemptyset(&set);
   sigaddset(&set, SIGTERM);
   sigaddset(&set, SIGINT);
-  ::signal(SIGPIPE, SIG_IGN);
+  (void)::signal(SIGPIPE, SIG_IGN);
   if (::sigprocmask(SIG_BLOCK, &set, nullptr) != 0)
     return vtpm::fail_errno("cannot block signals", errno);
   vtpm::UniqueFd fd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));

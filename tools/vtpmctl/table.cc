@@ -36,6 +36,7 @@ void Table::add(std::vector<Cell> row) {
 
 std::string Table::render(bool color, unsigned columns) const {
   std::vector<std::size_t> widths;
+  widths.reserve(header_.size());
   for (const std::string& name : header_) widths.push_back(display_width(name));
   for (const auto& row : rows_) {
     for (std::size_t i = 0; i < row.size(); ++i) {
