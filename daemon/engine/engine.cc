@@ -20,15 +20,7 @@
 namespace vtpm::engine {
 namespace {
 
-constexpr std::size_t kHeaderSize = 10;  // tag, size, code
-constexpr std::uint32_t kSuccess = 0;
-constexpr std::uint32_t kNoReply = 0xffffffff;  // too short for one; no TPM answers that
-constexpr std::uint32_t kRcInitialize = 0x100;  // TPM_RC_INITIALIZE: in the wrong power state
-constexpr std::uint32_t kRcRetry = 0x922;       // TPM_RC_RETRY
-
-std::uint32_t response_code(ByteView reply) {
-  return reply.size() < kHeaderSize ? kNoReply : load_be32(reply.data() + 6);
-}
+constexpr std::uint32_t kRcRetry = 0x922;  // TPM_RC_RETRY
 
 constexpr std::array<std::uint8_t, 12> kStartupClear{0x80, 0x01, 0, 0,    0, 0x0c,
                                                      0,    0,    1, 0x44, 0, 0};
@@ -96,7 +88,7 @@ class LibtpmsEngine final : public Engine {
     VTPM_TRY(ByteView reply, tpm_->process(command, locality));
     // The first command of a boot that is protected against dictionary attacks makes libtpms note
     // in NV that such a use is going on, and ask for the command again.
-    if (response_code(reply) == kRcRetry) return tpm_->process(command, locality);
+    if (frame::response_code(reply) == kRcRetry) return tpm_->process(command, locality);
     return reply;
   }
   // Each power-on makes libtpms forget what was tested, and firmware and the kernel's TPM core ask
@@ -108,7 +100,7 @@ class LibtpmsEngine final : public Engine {
     if (audited) return execute(command, locality);  // as what it is
     VTPM_TRY(const ByteView reply,
              tpm_->process(std::as_bytes(std::span(kSelfTestOfNothing)), locality));
-    self_test_reply_ = frame::reply_header(response_code(reply));
+    self_test_reply_ = frame::reply_header(frame::response_code(reply));
     return ByteView(self_test_reply_);
   }
   Result<bool> counts_commands() {
@@ -119,8 +111,8 @@ class LibtpmsEngine final : public Engine {
   }
   Result<void> platform_command(ByteView command, const char* name) {
     VTPM_TRY(const ByteView reply, process(command, 0));
-    const std::uint32_t rc = response_code(reply);
-    if (rc == kSuccess || rc == kRcInitialize) return {};
+    const std::uint32_t rc = frame::response_code(reply);
+    if (rc == frame::kRcSuccess || rc == frame::kRcInitialize) return {};
     return fail(ErrorCode::internal,
                 std::string("TPM2_") + name + " fails: response code " + std::to_string(rc));
   }

@@ -78,13 +78,13 @@ Result<void> restart_clock(MutableByteView volatile_blob, std::uint64_t host_clo
 // The permanent blob of a device without identity: `manufactured` with 64-byte zero seeds and
 // proofs and a zero drbg seed; public, the same everywhere.
 Result<SecretBytes> make_blank(ByteView manufactured);
+// True if all seeds and proofs are zero.
+Result<bool> is_blank(ByteView permanent_blob);
+
 // Is there a command that counts in the digest of audited ones (Part 1, "Audit"), beside the one
 // that chooses them, TPM2_SetCommandCodeAuditStatus?
 Result<bool> audits_commands(ByteView permanent_blob);
 // Is an audit session exclusive, until a command comes that is not of it?
 Result<bool> has_exclusive_session(ByteView volatile_blob);
-
-// True if all seeds and proofs are zero.
-Result<bool> is_blank(ByteView permanent_blob);
 
 }  // namespace vtpm::engine

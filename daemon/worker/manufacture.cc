@@ -65,13 +65,19 @@ Result<void> evict(engine::Engine& engine, std::uint32_t handle, std::uint32_t p
   return {};
 }
 
+Result<Bytes> public_area_in(Reader& reply) {
+  Bytes area = to_bytes(reply.sized16());
+  if (!reply.ok() || area.empty())
+    return fail(ErrorCode::internal, "the engine shows no public area");
+  return area;
+}
+
 // The public area of a key that was made ahead; it goes if it is not to be kept.
 Result<Bytes> take_key(engine::Engine& engine, const KeyTemplate& key) {
   const std::uint32_t place = waiting_place(key);
   VTPM_TRY(const ByteView shown, run_own(engine, {frame::kCcReadPublic, {place}}));
   Reader in(shown);
-  Bytes area = to_bytes(in.sized16());
-  if (!in.ok() || area.empty()) return fail(ErrorCode::internal, "the engine shows no public area");
+  VTPM_TRY(Bytes area, public_area_in(in));
   if (key.persistent == 0) VTPM_CHECK(evict(engine, place, place));
   return area;
 }
@@ -91,8 +97,7 @@ Result<Bytes> make_key(engine::Engine& engine, const KeyTemplate& key) {
   Reader in(made);
   const std::uint32_t handle = in.u32();
   in.u32();  // size of the parameters
-  Bytes area = to_bytes(in.sized16());
-  if (!in.ok() || area.empty()) return fail(ErrorCode::internal, "the engine shows no public area");
+  VTPM_TRY(Bytes area, public_area_in(in));
   // In a copy, the owner may have something of his own there.
   if (key.persistent != 0 && !holds(engine, key.persistent))
     VTPM_CHECK(evict(engine, handle, key.persistent));

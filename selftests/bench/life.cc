@@ -3,7 +3,8 @@
 //
 //   bench-life --socket ADMIN.SOCK [--clock FILE] [--node kernel|socket] [--rounds N] lives
 //       N times, one after the other: a device is created, started, used, parked and woken, gets an
-//       identity, is stopped and deleted. {"step": [[us, us of it in syncs, syncs], ...], ...}
+//       identity, is cloned, rolled back to a snapshot, stopped and deleted. {"step": [[us, us of
+//       it in syncs, syncs], ...], ...}
 //   bench-life ... --devices N --clients N [--mode read-only|read-write] storm
 //       N devices are created, started and used by so many clients at once, and stay on.
 //       {"seconds": s, "each": [us, ...]}
